@@ -1,55 +1,68 @@
-# Two commands to begin with: `make demo` and `make test`. Each makes the environment it needs from $(PYTHON).
+# Two commands to begin with: `make demo` and `make test`. Each makes the environment it needs.
+# Another interpreter: `make test PYTHON=python3.12 VENV=.venv-3.12`.
 PYTHON ?= python3
 VENV ?= .venv
-PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
-PYTEST = $(VENV)/bin/python -m pytest
-SOURCES = pyproject.toml setup.py $(wildcard src/merkql/_core/*.p[yx]* src/merkql/_core/c/*)
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST = $(BIN)/python -m pytest
+SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_core/c/*)
 
 .PHONY: demo build debug test test-slow crash bench lint fix docs wheels clean
 
 demo: build
-	$(VENV)/bin/python examples/flights.py
+	$(BIN)/python examples/flights.py
 
 build: $(VENV)/built
 
-test: $(VENV)/test
+# The unit tests on a build with every check of Cython's switched on.
+debug: build $(VENV)/test
+	MERKQL_DEBUG=1 $(BIN)/python setup.py -q build --build-lib build/debug/lib
+	PYTHONPATH=$(CURDIR)/build/debug/lib $(PYTEST) tests/unit
+
+test: build $(VENV)/test
 	$(PYTEST)
 
-test-slow: $(VENV)/test
+test-slow: build $(VENV)/interop
 	$(PYTEST) -m "slow or exhaustive or interop"
 
-crash: $(VENV)/test
+crash: build $(VENV)/test
 	$(PYTEST) -m "not exhaustive" tests/crash
 
-debug:
-	MERKQL_DEBUG=1 tools/test_build.sh debug
+bench: build $(VENV)/bench
+	$(BIN)/python asv_benchmarks/run.py
 
-bench: $(VENV)/bench
-	$(VENV)/bin/python asv_benchmarks/run.py
-
-lint: $(VENV)/lint
-	tools/lint.sh $(VENV)/bin
+lint: build $(VENV)/lint
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/cython-lint --quiet src/merkql/_core
+	$(BIN)/mypy src/merkql tests/typing examples tools
+	$(BIN)/stubtest merkql._core --concise --allowlist tests/typing/stubtest_allowlist.txt
 
 fix: $(VENV)/lint
-	$(VENV)/bin/ruff check --fix --quiet
-	$(VENV)/bin/ruff format
+	$(BIN)/ruff check --quiet --fix
+	$(BIN)/ruff format --quiet
 
 docs: build
-	$(VENV)/bin/python tools/make_reference.py
+	$(BIN)/python tools/make_reference.py
 
 wheels: $(VENV)/wheels
-	$(VENV)/bin/python -m build
+	$(BIN)/python -m build
 
 clean:
 	rm -rf .venv* build dist src/*.egg-info src/merkql/_core/*.so
 
-# The stamps. `built`: the library, editable, its extensions compiled where they stand; the others add an extra of the same name.
-$(VENV)/built: $(SOURCES)
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+# Stamps, so that nothing is done twice. `installed`: the library, editable; `built`: its extensions, where they
+# stand in src/; any other: the extra of that name, of the library that is already there.
+$(VENV)/installed: pyproject.toml setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install 'setuptools>=77.0.3' 'cython>=3.1'
 	$(PIP) install --no-build-isolation -e .
 	touch $@
 
-$(VENV)/%: $(VENV)/built
-	$(PIP) install --no-build-isolation -e '.[$*]'
+$(VENV)/built: $(VENV)/installed $(SOURCES)
+	$(BIN)/python setup.py -q build_ext --inplace
+	touch $@
+
+$(VENV)/%: $(VENV)/installed
+	$(PIP) install 'merkql[$*]'
 	touch $@
