@@ -51,8 +51,8 @@ wheels: $(VENV)/wheels
 clean:
 	rm -rf .venv* build dist src/*.egg-info src/merkql/_core/*.so
 
-# Stamps, so that nothing is done twice. `installed`: the library, editable; `built`: its extensions, where they
-# stand in src/; any other: the extra of that name, of the library that is already there.
+# Stamps, so that nothing is done twice. `installed`: the library, editable; `built`: its
+# extensions, where they stand in src/; any other: the extra of that name.
 $(VENV)/installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install 'setuptools>=77.0.3' 'cython>=3.1'

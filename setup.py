@@ -1,4 +1,4 @@
-"""The list of extensions: one for each src/merkql/_core/*.pyx, with c/<stem>.c and c/<stem>_*.c beside it."""
+"""The list of extensions: one a src/merkql/_core/*.pyx, with its c/<stem>.c and c/<stem>_*.c."""
 
 import os
 from pathlib import Path
