@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from program import run
-
 from merkql import Broker, CorruptionError, Partition, ProducerRecord, Record
+from program import run
 
 TOPIC = "audit"
 USERS = ["alice", "bob", "carol", "dave", "erin"]

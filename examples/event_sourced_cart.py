@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from program import run
-
 from merkql import Broker, ProducerRecord, Record
+from program import run
 
 TOPIC = "cart-events"
 

@@ -24,10 +24,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from program import run
-
 import merkql.proof
 from merkql import Broker, Consumer, Partition, ProducerRecord, Record
+from program import run
 
 DATA = Path(__file__).parent / "data" / "flights-2013-01.csv.gz"
 TOPIC = "departures"

@@ -1,4 +1,4 @@
-"""What the four examples share: where their data goes, and an end in one line, never a traceback."""
+"""What the examples share: where their data goes, and an end in one line, never a traceback."""
 
 from __future__ import annotations
 

@@ -12,9 +12,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from program import run, size_in_kib
-
 from merkql import Broker, ProducerRecord, Record, RetentionConfig
+from program import run, size_in_kib
 
 TOPIC = "sensors"
 SENSORS = ["sensor-a", "sensor-b", "sensor-c", "sensor-d"]

@@ -50,7 +50,9 @@ def output(run_example: Run, directory: Path) -> str:
 
 
 def carrier_lines(output: str) -> dict[str, tuple[str, ...]]:
-    lines = re.findall(r"^   (\w\w) +([\d,]+) +([\d,]+) +([-\d.]+) +([-\d]+)$", output, re.M)
+    lines = re.findall(
+        r"^   (\w\w) +([\d,]+) +([\d,]+) +([-\d.]+) +([-\d]+)$", output, re.MULTILINE
+    )
     return {carrier: figures for carrier, *figures in lines}
 
 
@@ -77,7 +79,7 @@ def test_delays_by_carrier(output: str, rows: list[dict[str, str]]) -> None:
 
 
 def test_busiest_aircraft(output: str, rows: list[dict[str, str]]) -> None:
-    shown = re.findall(r"^   (\S+|\(not recorded\)) +([\d,]+) flights$", output, re.M)
+    shown = re.findall(r"^   (\S+|\(not recorded\)) +([\d,]+) flights$", output, re.MULTILINE)
     counts = Counter(row["tailnum"] or "(not recorded)" for row in rows)
     assert [int(count.replace(",", "")) for _, count in shown] == [
         count for _, count in counts.most_common(5)
