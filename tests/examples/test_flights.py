@@ -49,7 +49,7 @@ def output(run_example: Run, directory: Path) -> str:
     return done.stdout
 
 
-def carrier_lines(output: str) -> dict[str, tuple[str, ...]]:
+def carrier_lines(output: str) -> dict[str, list[str]]:
     lines = re.findall(
         r"^   (\w\w) +([\d,]+) +([\d,]+) +([-\d.]+) +([-\d]+)$", output, re.MULTILINE
     )
