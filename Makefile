@@ -34,7 +34,7 @@ bench: build $(VENV)/bench
 lint: build $(VENV)/lint
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
-	$(BIN)/cython-lint --quiet src/merkql/_core
+	PATH="$(BIN):$$PATH" cython-lint src/merkql/_core
 	$(BIN)/mypy src/merkql tests/typing examples tools
 	$(BIN)/stubtest merkql._core --concise --allowlist tests/typing/stubtest_allowlist.txt
 

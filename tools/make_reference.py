@@ -1,0 +1,163 @@
+"""Writes docs/reference from the source: `make_reference.py [FOLDER]`.
+
+Signatures are those of the sources and stubs, docstrings those of the running library: the .pyx has
+the docstrings of what its .pyi declares. One page a module, in the order of `merkql.__all__`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import merkql
+
+ROOT = Path(__file__).parents[1]
+NOTICE = "<!-- written by `make docs` from the docstrings; edit those -->\n"
+# Modules whose public names are reached by the module, not from `merkql` itself.
+MODULES = ["merkql.partitioners", "merkql.proof"]
+SPECIAL = {"__init__", "__enter__", "__iter__", "__await__", "__len__"}
+
+
+class Source:
+    """The syntax tree of a module: its .py, or the stub of a compiled one."""
+
+    def __init__(self, module: str) -> None:
+        path = ROOT / "src" / (module.replace(".", "/") + ".py")
+        self.path = path if path.exists() else path.with_suffix(".pyi")
+        self.text = self.path.read_text(encoding="utf-8")
+        self.definitions = {
+            node.name: node
+            for node in ast.parse(self.text).body
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+        }
+
+    def signature(self, node: ast.FunctionDef) -> str:
+        """What stands between `def` and the colon, on one line, without `self`."""
+        lines = self.text.splitlines()[node.lineno - 1 : node.body[0].lineno]
+        text = re.sub(r"\s#[^\n]*", "", "\n".join(lines))
+        text = re.sub(r"\s+", " ", text[text.index("def ") + 4 :])
+        depth = 0
+        for at, letter in enumerate(text):
+            depth += (letter in "([{") - (letter in ")]}")
+            if letter == ":" and depth == 0:
+                text = text[:at]
+                break
+        text = text.replace("( ", "(").replace(", )", ")").replace(" )", ")")
+        return re.sub(r"\((self|cls)(, )?", "(", text, count=1)
+
+
+def docstring(made: object) -> str:
+    """The docstring, without the signature that Cython writes above it."""
+    text = inspect.getdoc(made) or ""
+    first, _, rest = text.partition("\n")
+    return rest.strip() if re.match(r"[\w.]+\(.*\)( -> .*)?$", first) else text
+
+
+def rendered(text: str) -> str:
+    """reStructuredText's roles and literals, as Markdown has them."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def fields_of(source: Source, node: ast.ClassDef) -> list[str]:
+    """The annotated attributes of a class, where it declares some."""
+    return [
+        ast.get_source_segment(source.text, item) or ""
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and not item.target.id.startswith("_")
+    ]
+
+
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list)
+
+
+def members_of(source: Source, node: ast.ClassDef) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for item in node.body:
+        if not isinstance(item, ast.FunctionDef) or item.name.startswith("_"):
+            continue
+        if not any(ast.unparse(mark).endswith(".setter") for mark in item.decorator_list):
+            yield item.name, item
+
+
+def class_page(source: Source, node: ast.ClassDef, owner: type) -> Iterator[str]:
+    bases = ", ".join(ast.unparse(base) for base in node.bases)
+    yield f"## `{node.name}`" + (f" ({bases})" if bases else "")
+    yield rendered(docstring(owner))
+    constructors = [
+        item
+        for item in node.body
+        if isinstance(item, ast.FunctionDef) and item.name in {"__init__", "__new__"}
+    ]
+    if constructors and not issubclass(owner, BaseException):
+        signature = source.signature(constructors[0]).replace(constructors[0].name, node.name, 1)
+        yield f"```python\n{signature.removesuffix(' -> None')}\n```"
+    if fields := fields_of(source, node):
+        yield "```python\n" + "\n".join(fields) + "\n```"
+    seen = set()
+    for name, item in members_of(source, node):
+        signature = source.signature(item)
+        if is_property(item):
+            signature = signature.replace("()", "", 1).replace(" -> ", ": ", 1)
+        heading = f"### `{name}`" if name not in seen else ""
+        seen.add(name)
+        text = rendered(docstring(getattr(owner, name, None)))
+        is_overload = any(ast.unparse(mark) == "overload" for mark in item.decorator_list)
+        yield heading
+        yield f"```python\n{signature}\n```"
+        yield "" if is_overload else text
+
+
+def page(module: str, names: list[str]) -> str:
+    source, running = Source(module), importlib.import_module(module)
+    parts = [f"# `{module}`", rendered(docstring(running))]
+    for name in names:
+        node = source.definitions.get(name)
+        if isinstance(node, ast.ClassDef):
+            parts += class_page(source, node, getattr(running, name))
+        elif isinstance(node, ast.FunctionDef):
+            parts += [f"## `{name}`", f"```python\n{source.signature(node)}\n```"]
+            parts += [rendered(docstring(getattr(running, name)))]
+    return NOTICE + "\n\n".join(part for part in parts if part).strip() + "\n"
+
+
+def names_by_module() -> dict[str, list[str]]:
+    """The public names, below the module that makes each: values without one are left out."""
+    found: dict[str, list[str]] = {}
+    for name in merkql.__all__:
+        module = getattr(getattr(merkql, name), "__module__", "")
+        if module.startswith("merkql"):
+            found.setdefault(module, []).append(name)
+    for module in MODULES:
+        names = [name for name in Source(module).definitions if not name.startswith("_")]
+        found[module] = names
+    return found
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/reference"
+    folder.mkdir(parents=True, exist_ok=True)
+    index = [NOTICE + "# Reference", "Every public name, by the module that makes it."]
+    rows = ["| page | names |", "|---|---|"]
+    kept = {"README.md"}
+    for module, names in names_by_module().items():
+        file_name = module.removeprefix("merkql.").replace("_core.", "").replace(".", "-") + ".md"
+        kept.add(file_name)
+        (folder / file_name).write_text(page(module, names), encoding="utf-8")
+        rows.append(f"| [{module}]({file_name}) | {', '.join(f'`{name}`' for name in names)} |")
+    index.append("\n".join(rows))
+    (folder / "README.md").write_text("\n\n".join(index) + "\n", encoding="utf-8")
+    for path in folder.glob("*.md"):
+        if path.name not in kept:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
