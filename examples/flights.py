@@ -217,21 +217,28 @@ def prove(partition: Partition, offset: int, auditor: Path) -> None:
     shutil.copy(merkql.proof.__file__, auditor / "proof.py")
     (auditor / "proof.json").write_text(proof.to_json())
     (auditor / "record.json").write_text(merkql.proof.record_to_json(record))
-    say(f"   the record as it is:    {judge(auditor, 'record.json', root)}")
+    say("\n   The record as it is:")
+    show_verdict(auditor, "record.json", root)
 
     forged = json.loads((auditor / "record.json").read_text())
     value = bytearray(base64.b64decode(forged["value"]))
     value[-3] ^= 1  # one bit of one byte: another distance
     forged["value"] = base64.b64encode(value).decode()
     (auditor / "forged.json").write_text(json.dumps(forged))
-    say(f"   with one byte changed:  {judge(auditor, 'forged.json', root)}")
+    say("\n   The same with one byte changed:")
+    show_verdict(auditor, "forged.json", root)
 
 
-def judge(auditor: Path, record: str, root: bytes) -> str:
+def show_verdict(auditor: Path, record: str, root: bytes) -> None:
     """`python -I -S` sees neither this program's modules nor any installed package."""
-    command = [sys.executable, "-I", "-S", "proof.py", "proof.json", record, "--root", root.hex()]
-    verdict = subprocess.run(command, cwd=auditor, capture_output=True, text=True, check=False)
-    return f"{(verdict.stdout + verdict.stderr).strip()} (exit status {verdict.returncode})"
+    check = ["-I", "-S", "proof.py", "proof.json", record, "--root", root.hex()]
+    say(f"   $ python {' '.join(check)}")
+    verdict = subprocess.run(
+        [sys.executable, *check], cwd=auditor, capture_output=True, text=True, check=False
+    )
+    for line in (verdict.stdout + verdict.stderr).splitlines():
+        say(f"     {line}")
+    say(f"     exit status {verdict.returncode}")
 
 
 # 5. And now
@@ -241,7 +248,7 @@ def say_farewell(directory: Path) -> None:
     say(f"\n5. Everything is in {directory}: the log in log/, what the auditor got in auditor-*/\n")
     say("   Try next:")
     say(f"   {sys.executable} {sys.argv[0]} {directory}      # the log goes on, the groups too")
-    say("   kill it with -9 half way, run it again: nothing acknowledged is missing")
+    say("   kill -9 it at any moment and run it again: nothing acknowledged is missing")
     say("   examples/audit_trail.py, and docs/guide/quickstart.md for your own first program")
 
 
