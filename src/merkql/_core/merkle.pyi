@@ -1,25 +1,12 @@
 from collections.abc import Callable
-from typing import Final, final
 
-from _typeshed import ReadableBuffer
-
-EMPTY_ROOT: Final[bytes]
-HASH_BYTES: Final[int]
-STORED_LEVEL_STRIDE: Final[int]
+from merkql._core.frontier import EMPTY_ROOT as EMPTY_ROOT
+from merkql._core.frontier import HASH_BYTES as HASH_BYTES
+from merkql._core.frontier import STORED_LEVEL_STRIDE as STORED_LEVEL_STRIDE
+from merkql._core.frontier import Frontier as Frontier
 
 # Asked once a proof for runs of (level, first index, count) hashes, levels multiples of 4.
 HashReader = Callable[[list[tuple[int, int, int]]], list[bytes]]
-
-@final
-class Frontier:
-    def __init__(self, size: int = 0, peaks: ReadableBuffer = b"") -> None: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def peaks(self) -> bytes: ...
-    def root(self) -> bytes: ...
-    def copy(self) -> Frontier: ...
-    def append(self, leaf_hashes: ReadableBuffer) -> list[tuple[int, int, bytes]]: ...
 
 def stored_count(size: int, level: int) -> int: ...
 def root_at(size: int, read: HashReader) -> bytes: ...

@@ -1,0 +1,83 @@
+"""The stored hashes of one partition's tree: a flat file for each of the levels 0, 4, 8, …
+
+Hash i of a level is 32 bytes at position 32 * i. A file may go on past what the tree has (space
+kept ahead, a torn tail): only the tree's size says what counts. Every file can be made again from
+the records. Format: docs/formats/merkle-log.md.
+"""
+
+from __future__ import annotations
+
+from merkql._core.merkle import HASH_BYTES, STORED_LEVEL_STRIDE
+from merkql.errors import CorruptionError
+from merkql.storage import layout
+from merkql.storage.file_pool import FilePool
+
+LEVELS = range(0, 64, STORED_LEVEL_STRIDE)
+NEVER_WRITTEN = bytes(HASH_BYTES)  # what space kept ahead reads as, and no SHA-256 ever is
+
+
+class TreeFiles:
+    """Writes what a Frontier adds and answers what proofs ask; one thread at a time writes."""
+
+    def __init__(self, files: FilePool, directory: str) -> None:
+        self.directory = directory
+        self._files = files
+        self._paths = {level: layout.tree_level(directory, level) for level in LEVELS}
+        # What another process wrote before us may not be synced either: begin with every file.
+        self._unsynced = {level for level in LEVELS if files.exists(self._paths[level])}
+
+    def write(self, additions: list[tuple[int, int, bytes]]) -> None:
+        """Put hashes in their places: (level, first index, hashes). Durable after `sync`."""
+        for level, first, hashes in additions:
+            self._files.write(self._paths[level], hashes, first * HASH_BYTES)
+            self._unsynced.add(level)  # after the write: a sync in between must not clear it
+
+    def read(self, requests: list[tuple[int, int, int]]) -> list[bytes]:
+        """The hashes of each (level, first index, count), in one read each.
+
+        Raises CorruptionError where hashes are missing.
+        """
+        answers = []
+        read = self._files.read
+        for level, first, count in requests:
+            path = self._paths[level]
+            position, size = first * HASH_BYTES, count * HASH_BYTES
+            try:
+                hashes = read(path, size, position)
+            except FileNotFoundError:
+                raise CorruptionError(path, position, "the file of tree hashes is gone") from None
+            if len(hashes) != size:
+                raise CorruptionError(
+                    path, position + len(hashes), "tree hashes are missing at the end of the file"
+                )
+            hole = hashes.find(NEVER_WRITTEN)
+            if hole >= 0:
+                raise CorruptionError(path, position + hole, "a tree hash was never written")
+            answers.append(hashes)
+        return answers
+
+    def sizes(self) -> dict[int, int]:
+        """The size in bytes of each level's file, space kept ahead among it."""
+        return {
+            level: self._files.size(path)
+            for level, path in self._paths.items()
+            if self._files.exists(path)
+        }
+
+    def truncate(self, size: int) -> None:
+        """Cut every file to what a tree of `size` leaves stores; shorter files stay as they are."""
+        for level, found in self.sizes().items():
+            wanted = (size >> level) * HASH_BYTES
+            if found > wanted:
+                self._files.truncate(self._paths[level], wanted)
+                self._unsynced.add(level)
+
+    def sync(self) -> None:
+        """Make all that was written durable, but for the names of new files."""
+        for level in sorted(self._unsynced):
+            self._unsynced.discard(level)  # before the call: a write during it marks it again
+            try:
+                self._files.sync(self._paths[level])
+            except OSError:
+                self._unsynced.add(level)
+                raise
