@@ -7,8 +7,8 @@ other whole nodes are hashed again from those. Stores and checks nothing: docs/f
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from merkql._core.frontier cimport (
-    HASH_SIZE, LEVEL_COUNT, LEVEL_STRIDE, Frontier as RightEdge, Hash, as_bytes, fold, join, tree_size_max, u64,
-    whole_number
+    HASH_SIZE, LEVEL_COUNT, LEVEL_STRIDE, Frontier as RightEdge, Hash, as_bytes, fold, join,
+    tree_size_max, u64, whole_number
 )
 from merkql._core.sha256 cimport node_hash_many
 
@@ -26,7 +26,7 @@ def stored_count(size, int level) -> int:
     return whole_number(size, "size", 0, tree_size_max()) >> level
 
 
-# Planning: which whole nodes an answer needs, and which runs of stored hashes these -----------------
+# Planning: which whole nodes an answer needs, and which runs of stored hashes these ---------------
 
 
 cdef struct Node:

@@ -7,7 +7,7 @@ the records. Format: docs/formats/merkle-log.md.
 
 from __future__ import annotations
 
-from merkql._core.merkle import HASH_BYTES, STORED_LEVEL_STRIDE
+from merkql._core.frontier import HASH_BYTES, STORED_LEVEL_STRIDE
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
