@@ -49,6 +49,7 @@ TEXTS = [path for path in FILES if path.suffix in TEXT_SUFFIXES or path.name in 
 SOURCES = [path for path in FILES if path.is_relative_to(ROOT / "src")]
 PYTHON = [path for path in FILES if path.suffix == ".py"]
 THIS = Path(__file__)
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def lines_of(path: Path) -> list[str]:
@@ -260,6 +261,8 @@ def test_the_build_stays_plain() -> None:
     ].split()
     assert len(targets) <= MAKE_TARGETS_MAX
     assert len(lines_of(ROOT / "setup.py")) <= SETUP_LINES_MAX
+    for requirement in re.findall(r"^requires = (.*)$", PYPROJECT, re.MULTILINE)[0].split(", "):
+        assert requirement.strip('[]"') in (ROOT / "Makefile").read_text(), "as in pyproject.toml"
 
 
 def test_the_readme_begins_with_two_commands_that_exist() -> None:
