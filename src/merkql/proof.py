@@ -39,12 +39,14 @@ def record_digest(
     key: bytes | None, value: bytes | None, headers: Headers = (), salt: bytes = b""
 ) -> bytes:
     """The 32 bytes that stand for a record's content, whatever its size."""
-    if type(salt) is not bytes or len(salt) not in (0, 16):
-        raise ProofError("salt: neither 0 nor 16 bytes")
+    _check_bytes(salt, "salt", 0, 16)
     parts = [RECORD_TAG, bytes([len(salt)]), salt, _field(key, "key"), _field(value, "value")]
     parts.append(pack(">i", len(headers)))
     for name, content in headers:
-        parts += (_field(_utf8(name), "header name"), _field(content, "header value"))
+        if type(name) is not str:
+            raise ProofError("headers: a name is not text")
+        utf8 = name.encode("utf-8", "surrogatepass")  # no record has surrogates: the digest differs
+        parts += (_field(utf8, "header name"), _field(content, "header value"))
     return sha256(b"".join(parts)).digest()
 
 
@@ -73,15 +75,6 @@ def _field(content: bytes | None, name: str) -> bytes:
     return pack(">i", len(content)) + content
 
 
-def _utf8(name: object) -> bytes:
-    try:
-        if isinstance(name, str):
-            return name.encode()
-    except UnicodeEncodeError:
-        pass
-    raise ProofError("headers: a name is not Unicode text")
-
-
 # From a leaf to the root ----------------------------------------------------------------------
 
 
@@ -108,8 +101,7 @@ def roots_from_consistency(
 ) -> tuple[bytes, bytes]:
     """The old root and the new one, both recomputed from the path (RFC 9162 §2.1.4).
 
-    Both must be compared with roots that are trusted: either alone says nothing. `old_root` is
-    where the recomputation begins if `old_size` is a power of two, and else is not used.
+    Both must be compared with roots that are trusted: either alone says nothing.
     """
     _check_int(new_size, "new size", 1, SIZE_MAX)
     _check_int(old_size, "old size", 1, new_size)
@@ -117,7 +109,7 @@ def roots_from_consistency(
     if old_size == new_size:
         _check_path(path, 0)
         return old_root, old_root
-    # From the last whole subtree of the old tree upwards; it is the old root, or else path[0].
+    # Upwards from the last whole subtree of the old tree, which is the old root or else path[0].
     index = old_size - 1
     lowest = (old_size & -old_size).bit_length() - 1
     inner = (index ^ (new_size - 1)).bit_length()
@@ -132,7 +124,7 @@ def roots_from_consistency(
     return old, new
 
 
-# Checks: nothing of a proof or record is used before one of these has passed it -----------------
+# Checks: nothing is used before one of these has passed it --------------------------------------
 
 
 def _check_int(value: Any, name: str, low: int, high: int) -> int:
@@ -202,16 +194,12 @@ class Proof:
 
         With a `root` obtained elsewhere, passing means that this very record, its key, value,
         headers and timestamp, stands at this offset of that log. Without one it means only that the
-        proof agrees with itself, and anybody can make such a proof for any record. The size is as
-        good as its source: take root and size from the same one.
+        proof agrees with itself, and anybody can make such a proof for any record. The root does
+        not vouch for `size`: take both from one source.
         """
-        try:
-            content = (record.key, record.value, record.headers)
-            offset, timestamp_ms = record.offset, record.timestamp_ms
-        except AttributeError as error:
-            raise ProofError(f"not a record: {error}") from None
-        entry = entry_bytes(offset, timestamp_ms, record_digest(*content, self.salt))
-        if offset != self.index:
+        digest = record_digest(record.key, record.value, record.headers, self.salt)
+        entry = entry_bytes(record.offset, record.timestamp_ms, digest)
+        if record.offset != self.index:
             raise ProofError("the record has another offset than the proof")
         if leaf_hash(entry) != self.leaf_hash:
             raise ProofError("the record is not the one that the proof was made for")
@@ -220,10 +208,10 @@ class Proof:
     def check_leaf(self, root: bytes | None = None) -> None:
         """As `check` for a record that is gone: its leaf is in the tree, its content not seen."""
         if self.entry is not None:
-            if leaf_hash(_check_bytes(self.entry, "entry", ENTRY_SIZE)) != self.leaf_hash:
-                raise ProofError("the entry is not that of the leaf")
-            if self.entry[:9] != pack(">BQ", 1, _check_int(self.index, "index", 0, SIZE_MAX)):
-                raise ProofError("the entry has another offset than the proof")
+            place = pack(">BQ", 1, _check_int(self.index, "index", 0, SIZE_MAX))
+            entry = _check_bytes(self.entry, "entry", ENTRY_SIZE)
+            if entry[:9] != place or leaf_hash(entry) != self.leaf_hash:
+                raise ProofError("the entry is not that of the leaf and its offset")
         _check_root(root, self.root, "root")
         if root_from_inclusion(self.leaf_hash, self.index, self.size, self.path) != self.root:
             raise ProofError("the path does not lead to the root")
@@ -236,9 +224,8 @@ class Proof:
     def from_json(cls, text: str | bytes) -> Proof:
         """Reads what `to_json` wrote; raises `ProofError` on anything else. Checks no hash yet."""
         fields = _from_json(text, "merkql-proof/v1", cls, PROOF_TEXT_MAX)
-        for name in ("leaf_hash", "path", "root", "salt", "entry"):
-            fields[name] = _unhex(fields[name])
-        proof = cls(**fields)
+        binary = ("leaf_hash", "path", "root", "salt", "entry")
+        proof = cls(**fields | {name: _unhex(fields[name]) for name in binary})
         root_from_inclusion(proof.leaf_hash, proof.index, proof.size, proof.path)
         _check_bytes(proof.root, "root", HASH_SIZE)
         _check_bytes(proof.salt, "salt", 0, 16)
@@ -274,10 +261,9 @@ class ConsistencyProof:
         """
         _check_root(old_root, self.old_root, "old root")
         _check_root(new_root, self.new_root, "new root")
-        roots = roots_from_consistency(self.old_size, self.new_size, self.old_root, self.path)
-        for found, own, name in zip(roots, (self.old_root, self.new_root), ("old", "new")):
-            if found != own:
-                raise ProofError(f"the path does not lead to the {name} root")
+        old, new = roots_from_consistency(self.old_size, self.new_size, self.old_root, self.path)
+        if old != self.old_root or new != self.new_root:
+            raise ProofError("the path does not lead to both roots")
 
     def to_json(self) -> str:
         """The proof as a JSON text, for `from_json`."""
@@ -287,9 +273,8 @@ class ConsistencyProof:
     def from_json(cls, text: str | bytes) -> ConsistencyProof:
         """Reads what `to_json` wrote; raises `ProofError` on anything else. Checks no hash yet."""
         fields = _from_json(text, "merkql-consistency/v1", cls, PROOF_TEXT_MAX)
-        for name in ("old_root", "new_root", "path"):
-            fields[name] = _unhex(fields[name])
-        proof = cls(**fields)
+        binary = ("old_root", "new_root", "path")
+        proof = cls(**fields | {name: _unhex(fields[name]) for name in binary})
         roots_from_consistency(proof.old_size, proof.new_size, proof.old_root, proof.path)
         _check_bytes(proof.new_root, "new root", HASH_SIZE)
         return proof
@@ -331,7 +316,7 @@ def record_from_json(text: str | bytes) -> SavedRecord:
     return record
 
 
-# JSON: one text a value, but for white space and the order of names ------------------------------
+# JSON: one text a value, but for white space and the order of names -----------------------------
 
 
 def _to_json(form: str, value: Any, text_of: Any) -> str:
@@ -341,7 +326,7 @@ def _to_json(form: str, value: Any, text_of: Any) -> str:
         return text_of(item) if isinstance(item, bytes) else item
 
     fields = {name: plain(getattr(value, name)) for name in type(value).__slots__}
-    return json.dumps({"format": form, **fields}, indent=2) + "\n"
+    return json.dumps({"format": form} | fields, indent=2) + "\n"
 
 
 def _from_json(text: str | bytes, form: str, cls: Any, size_max: int | None) -> dict[str, Any]:
@@ -381,13 +366,10 @@ def _unbase64(text: Any) -> bytes | None:
     try:
         content = None if text is None else base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
-        raise ProofError("key, value or header: neither null nor base64") from None
-    if content is not None and _base64(content) != text:
-        raise ProofError("key, value or header: base64 with stray bits")
+        content = b""
+    if content is not None and _base64(content) != text:  # stray bits at the end differ too
+        raise ProofError("key, value or header: neither null nor base64")
     return content
-
-
-# The program ----------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -397,10 +379,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("record", metavar="RECORD.json")
     parser.add_argument("--root", metavar="HEX", type=bytes.fromhex, help="the root you trust")
     options = parser.parse_args(arguments)
+    if options.root is not None and len(options.root) != HASH_SIZE:
+        parser.error("a root is 64 hexadecimal digits")
     try:
         with open(options.proof, "rb") as proof_file, open(options.record, "rb") as record_file:
             texts = proof_file.read(), record_file.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f"cannot read a file: {str(error)!a}\n")
     try:
         proof, record = Proof.from_json(texts[0]), record_from_json(texts[1])
@@ -408,11 +392,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ProofError as error:
         print(f"NOT PROVED: {error}")
         return 1
-    print(f"proved: the record at offset {proof.index} is in the log of {proof.size} records")
-    print(f"root:   {proof.root.hex()}")
+    print(f"PROVED: record {proof.index} of the {proof.size} with root {proof.root.hex()}")
     if options.root is None:
-        print("        which the proof itself brought: this shows only that proof and record agree;")
-        print("        give the root that you have from a source you trust with --root")
+        print("The root is the proof's own: give the one that you trust, with --root.")
     return 0
 
 
