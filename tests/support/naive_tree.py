@@ -58,7 +58,9 @@ class NaiveTree:
         """From the subtree [start, end) to the tree of `size` leaves."""
         return [] if start == end else self._consistency(start, end, 0, size, known=True)
 
-    def _consistency(self, start: int, end: int, low: int, high: int, *, known: bool) -> list[bytes]:
+    def _consistency(
+        self, start: int, end: int, low: int, high: int, *, known: bool
+    ) -> list[bytes]:
         if (start, end) == (low, high):
             return [] if known else [self.root(low, high)]
         middle = low + split(high - low)
