@@ -166,11 +166,19 @@ static void hash_prefixed(const struct sha256_engine *engine, unsigned char pref
 void sha256_leaves(const struct sha256_engine *engine, const unsigned char *entries, size_t count,
                    unsigned char *hashes)
 {
+    if (engine->leaves != NULL) {
+        engine->leaves(entries, count, hashes);
+        return;
+    }
     hash_prefixed(engine, 0x00, SHA256_LEAF_ENTRY_SIZE, entries, count, hashes);
 }
 
 void sha256_nodes(const struct sha256_engine *engine, const unsigned char *pairs, size_t count,
                   unsigned char *hashes)
 {
+    if (engine->nodes != NULL) {
+        engine->nodes(pairs, count, hashes);
+        return;
+    }
     hash_prefixed(engine, 0x01, SHA256_NODE_PAIR_SIZE, pairs, count, hashes);
 }

@@ -14,6 +14,9 @@ struct sha256_engine {
      * Messages are independent: interleaving them hides the latency of each one's chain. */
     void (*compress)(uint32_t (*states)[8], const unsigned char *const *data, size_t lanes,
                      size_t blocks);
+    /* Ways of their own for inputs of one size, contract as in sha256.h; or NULL. */
+    void (*leaves)(const unsigned char *entries, size_t count, unsigned char *hashes);
+    void (*nodes)(const unsigned char *pairs, size_t count, unsigned char *hashes);
 };
 
 extern const uint32_t sha256_initial_state[8];

@@ -61,7 +61,7 @@ static void compress(uint32_t (*states)[8], const unsigned char *const *data, si
     }
 }
 
-static const struct sha256_engine engine = {"portable", compress};
+static const struct sha256_engine engine = {.name = "portable", .compress = compress};
 
 const struct sha256_engine *sha256_portable(void)
 {
