@@ -1,0 +1,29 @@
+from collections.abc import Iterable
+from typing import final
+
+from merkql._core.record import ProducerRecord, RecordMetadata, _Bytes, _Headers
+
+@final
+class RecordAccumulator:
+    def __init__(self, now_ms: int) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def largest_size_bytes(self) -> int: ...
+    def add(
+        self,
+        key: _Bytes | None,
+        value: _Bytes | None,
+        headers: _Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> None: ...
+    def add_record(self, record: ProducerRecord) -> None: ...
+    def extend_values(
+        self,
+        values: Iterable[_Bytes | None],
+        keys: Iterable[_Bytes | None] | None = None,
+        timestamps_ms: Iterable[int | None] | None = None,
+    ) -> None: ...
+    def timestamp_ms(self, index: int) -> int: ...
+    def metadata(self, topic: str, partition: int, first_offset: int) -> list[RecordMetadata]: ...

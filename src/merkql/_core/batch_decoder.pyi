@@ -1,0 +1,36 @@
+from typing import Final, final
+
+from _typeshed import ReadableBuffer
+
+from merkql._core.record import Record
+
+DECOMPRESSED_SIZE_MAX: Final[int]
+
+@final
+class DecodeResult:
+    @property
+    def records(self) -> list[Record]: ...
+    @property
+    def next_offset(self) -> int: ...
+    @property
+    def position(self) -> int: ...
+
+def decode(
+    data: ReadableBuffer,
+    topic: str,
+    partition: int,
+    *,
+    first_offset: int,
+    stop_offset: int,
+    max_records: int,
+    expected_offset: int | None = None,
+    records: list[Record] | None = None,
+    decompressed_size_max: int = ...,
+) -> DecodeResult: ...
+def leaf_hashes(
+    data: ReadableBuffer,
+    *,
+    first_offset: int | None = None,
+    salts: bytes | None = None,
+    decompressed_size_max: int = ...,
+) -> bytes: ...

@@ -1,0 +1,33 @@
+"""The record types. Their attributes are set once, at construction; all refer to exact str, bytes, int and tuple."""
+
+
+cdef class Record:
+    cdef readonly str topic
+    cdef readonly int partition
+    cdef readonly long long offset
+    cdef readonly long long timestamp_ms
+    cdef readonly bytes key
+    cdef readonly bytes value
+    cdef readonly tuple headers
+
+
+cdef class RecordMetadata:
+    cdef readonly str topic
+    cdef readonly int partition
+    cdef readonly long long offset
+    cdef readonly long long timestamp_ms
+
+
+cdef class ProducerRecord:
+    cdef readonly str topic
+    cdef readonly bytes value
+    cdef readonly bytes key
+    cdef readonly tuple headers
+    cdef readonly object partition      # int or None
+    cdef readonly object timestamp_ms   # int or None
+
+
+# What a caller may give for a key, a value or headers, made exact; TypeError and ValueError name `field`.
+cdef bytes exact_bytes(object given, str field)
+cdef tuple exact_headers(object given)
+cdef long long exact_timestamp(object given) except? -1
