@@ -255,10 +255,7 @@ class ConsistencyProof:
         return True
 
     def check(self, old_root: bytes | None = None, new_root: bytes | None = None) -> None:
-        """Recomputes both roots from the path; raises `ProofError` unless both agree.
-
-        This shows something only if `old_root` was kept from earlier, by someone else than the log.
-        """
+        """As `verify`, raising `ProofError`. It shows as much as the given `old_root` is worth."""
         _check_root(old_root, self.old_root, "old root")
         _check_root(new_root, self.new_root, "new root")
         old, new = roots_from_consistency(self.old_size, self.new_size, self.old_root, self.path)
