@@ -13,8 +13,9 @@ cdef extern from "crc32c.h" nogil:
 
 ctypedef uint32_t (*Update)(uint32_t, const unsigned char*, size_t) noexcept nogil
 
-# Below this much input, giving the GIL up and taking it back costs more than it frees.
-cdef Py_ssize_t GIL_RELEASE_SIZE = 4096
+cdef enum:
+    # Below this much input, giving the GIL up and taking it back costs more than it frees.
+    GIL_RELEASE_SIZE = 4096
 
 
 cdef unsigned int crc32c_update(unsigned int crc, const unsigned char* data,

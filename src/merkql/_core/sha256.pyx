@@ -28,8 +28,9 @@ cdef extern from "sha256.h" nogil:
 
 ctypedef void (*HashFixed)(Engine*, const unsigned char*, size_t, unsigned char*) noexcept nogil
 
-# Below this much input, giving the GIL up and taking it back costs more than it frees.
-cdef size_t GIL_RELEASE_SIZE = 4096
+cdef enum:
+    # Below this much input, giving the GIL up and taking it back costs more than it frees.
+    GIL_RELEASE_SIZE = 4096
 
 
 cdef void sha256_many(const unsigned char* const* messages, const size_t* sizes, size_t count,

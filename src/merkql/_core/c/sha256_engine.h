@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "endian.h"
+
 #define SHA256_BLOCK_SIZE 64
 #define SHA256_LANES_MAX 3
 
@@ -25,5 +27,12 @@ extern const uint32_t sha256_round_constants[64];
 /* The engine of an instruction set, or NULL where this CPU (or this build) lacks it. */
 const struct sha256_engine *sha256_x86_engine(void);
 const struct sha256_engine *sha256_arm_engine(void);
+
+static inline void store_digest(unsigned char *digest, const uint32_t *state)
+{
+    for (int word = 0; word < 8; word++) {
+        store_be32(digest + 4 * word, state[word]);
+    }
+}
 
 #endif
