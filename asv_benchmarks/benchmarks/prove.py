@@ -1,0 +1,60 @@
+"""How long an auditor waits: a proof made, checked, and the hashing below both."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+
+from benchmarks import logs, records
+from merkql import Broker, Proof, Record
+from merkql._core.sha256 import leaf_hashes
+
+
+class Prove:
+    """Inclusion proofs of random records of a long log; reading them is not timed."""
+
+    count = 1_000_000
+    per_call = 500
+    toy = {"count": 20, "per_call": 5}
+
+    def setup(self) -> None:
+        self.broker = Broker.open(logs.log_of(self.count))
+        self.partition = self.broker.topic(logs.TOPIC).partition(0)
+        generator = random.Random(records.SEED)
+        self.offsets = [generator.randrange(self.count) for _ in range(self.per_call)]
+        self.proofs: list[Proof] = [self.partition.proof(offset) for offset in self.offsets]
+        self.records: list[Record] = [self.partition.read(offset) for offset in self.offsets]
+
+    def time_made(self) -> None:
+        prove = self.partition.proof
+        for offset in self.offsets:
+            prove(offset)
+
+    def time_verified(self) -> None:
+        for proof, record in zip(self.proofs, self.records, strict=True):
+            assert proof.verify(record), f"the proof of offset {record.offset} does not hold"
+
+    def teardown(self) -> None:
+        self.broker.close()
+
+
+class HashLeaves:
+    """SHA-256 of 49-byte entries: the core's many at a time, or one call of hashlib each."""
+
+    params = ["merkql", "hashlib"]
+    param_names = ["library"]
+    per_call = 1000
+    toy = {"per_call": 10}
+    ENTRY_BYTES = 49
+
+    def setup(self, library: str) -> None:
+        self.entries = os.urandom(self.ENTRY_BYTES * self.per_call)
+
+    def time_leaf_hashes(self, library: str) -> None:
+        if library == "merkql":
+            leaf_hashes(self.entries)
+            return
+        sha256, size = hashlib.sha256, self.ENTRY_BYTES
+        for position in range(0, len(self.entries), size):
+            sha256(b"\0" + self.entries[position : position + size]).digest()
