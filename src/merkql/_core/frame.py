@@ -1,0 +1,139 @@
+"""WAL frames: one group commit, for any number of partitions, as bytes and back.
+
+Format: docs/formats/frame.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import xxhash
+
+MAGIC = b"MKWF"
+VERSION = 1
+ALIGNMENT = 4096  # a sync never rewrites a sector that an earlier one made durable
+# magic, version, reserved, checksum | epoch, position, sequence, durable sequence, floor sequence,
+# size, section count, reserved
+HEADER = struct.Struct("<4sB3xQ6QI4x")
+CHECKSUM_START = 16  # the first byte under the checksum
+# topic id, partition, record count, first offset, data size, salts size
+SECTION = struct.Struct("<16sIIQQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The batches one group brings to one partition, and their salts where the topic has them."""
+
+    topic_id: bytes
+    partition: int
+    first_offset: int
+    record_count: int
+    data: bytes | memoryview
+    salts: bytes | memoryview = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One whole group. Sequence numbers count groups over the life of the data directory.
+
+    ``durable_sequence``: every group up to it was durable before this one was written.
+    ``floor_sequence``: every group below it is durable in the segments and no longer needed here.
+    """
+
+    epoch: int
+    position: int
+    sequence: int
+    durable_sequence: int
+    floor_sequence: int
+    sections: tuple[Section, ...]
+    size: int = 0
+
+    @property
+    def next_position(self) -> int:
+        return self.position + padded(self.size)
+
+
+def padded(size: int) -> int:
+    """``size`` rounded up to the alignment of frames."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def encode(frame: Frame, seed: int) -> list[bytes | memoryview]:
+    """The frame's bytes in parts, padding included; payloads are passed on uncopied.
+
+    ``seed`` belongs to the data directory: a frame of another log, or one forged inside a record by
+    somebody who cannot read the directory, does not check out.
+    """
+    table = b"".join(
+        SECTION.pack(
+            section.topic_id,
+            section.partition,
+            section.record_count,
+            section.first_offset,
+            len(section.data),
+            len(section.salts),
+        )
+        for section in frame.sections
+    )
+    payloads = [part for s in frame.sections for part in (s.data, s.salts) if len(part)]
+    size = HEADER.size + len(table) + sum(map(len, payloads))
+    header = HEADER.pack(
+        MAGIC,
+        VERSION,
+        0,
+        frame.epoch,
+        frame.position,
+        frame.sequence,
+        frame.durable_sequence,
+        frame.floor_sequence,
+        size,
+        len(frame.sections),
+    )
+    checksum = xxhash.xxh3_64(header[CHECKSUM_START:], seed=seed)
+    checksum.update(table)
+    for part in payloads:
+        checksum.update(part)
+    sealed = header[:8] + checksum.intdigest().to_bytes(8, "little") + header[CHECKSUM_START:]
+    padding = bytes(padded(size) - size)
+    return [sealed + table, *payloads, padding] if padding else [sealed + table, *payloads]
+
+
+def decode(data: memoryview, position: int, seed: int) -> Frame | None:
+    """The whole and sound frame that begins at ``position`` of a WAL file, or None.
+
+    None says nothing about why: a torn write and old content look alike. The caller judges by the
+    frames around (docs/formats/frame.md).
+    """
+    if position + HEADER.size > len(data) or data[position : position + 4] != MAGIC:
+        return None
+    fields = HEADER.unpack_from(data, position)
+    _, version, checksum, epoch, stated, sequence, durable, floor, size, count = fields
+    if version != VERSION or stated != position:
+        return None
+    if size < HEADER.size + count * SECTION.size or position + size > len(data):
+        return None
+    content = data[position + CHECKSUM_START : position + size]
+    if xxhash.xxh3_64_intdigest(content, seed=seed) != checksum:
+        return None
+    sections = _decode_sections(data[position : position + size], count)
+    if sections is None:
+        return None
+    return Frame(epoch, position, sequence, durable, floor, sections, size)
+
+
+def _decode_sections(frame: memoryview, count: int) -> tuple[Section, ...] | None:
+    sections = []
+    start = HEADER.size + count * SECTION.size
+    for i in range(count):
+        topic_id, partition, records, first, data_size, salts_size = SECTION.unpack_from(
+            frame, HEADER.size + i * SECTION.size
+        )
+        middle, end = start + data_size, start + data_size + salts_size
+        if end > len(frame):
+            return None
+        sections.append(
+            Section(topic_id, partition, first, records, frame[start:middle], frame[middle:end])
+        )
+        start = end
+    return tuple(sections) if start == len(frame) else None

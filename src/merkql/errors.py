@@ -1,0 +1,168 @@
+"""Every error merkql raises on purpose.
+
+    MerkqlError
+    ├── CorruptionError          bytes on disk are wrong
+    ├── DirectoryLockedError     another process, or another broker here, writes in this directory
+    ├── FormatError              the directory is not a data directory of ours, or of a newer format
+    ├── ReadOnlyError            a write was asked of a broker that was opened read-only
+    ├── WriterFailedError        a sync failed earlier: nothing more is written until the directory is reopened
+    ├── ClosedError              the broker, producer or consumer is closed
+    ├── UnknownTopicError · UnknownPartitionError · TopicExistsError
+    ├── OffsetOutOfRangeError    no such record, or no longer
+    ├── NoOffsetError            nothing committed and ``offset_reset="none"``
+    ├── RecordTooLargeError      a record does not fit a segment
+    ├── StaleGenerationError     the group has moved on since this member last polled
+    └── ProofError               a proof does not hold (a ValueError: ``merkql.proof`` stands alone)
+
+``OSError`` passes through untouched; wrong arguments raise ``TypeError`` or ``ValueError``.
+"""
+
+from __future__ import annotations
+
+from merkql.proof import ProofError as ProofError
+
+
+class MerkqlError(Exception):
+    """The base of every error below."""
+
+
+class CorruptionError(MerkqlError):
+    """Bytes on disk are wrong: the file, the position and what is wrong with it are attributes.
+
+    The rest of the partition, and every other partition, stays readable. Restore the file from a
+    copy, or read what is intact with :meth:`merkql.Partition.salvage`.
+    """
+
+    def __init__(self, path: str, position: int, reason: str) -> None:
+        super().__init__(path, position, reason)
+        self.path = path
+        self.position = position
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: at byte {self.position}: {self.reason}"
+
+
+class DirectoryLockedError(MerkqlError):
+    """Another broker writes in this directory.
+
+    Close that one first, or open this one with ``read_only=True`` to read beside it.
+    """
+
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(path, holder)
+        self.path = path
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is being written by {self.holder}; close that broker first, "
+            "or open with read_only=True to read beside it"
+        )
+
+
+class FormatError(MerkqlError):
+    """The directory is not a merkql data directory, or one of a newer format."""
+
+
+class ReadOnlyError(MerkqlError):
+    """A write was asked of a broker that was opened with ``read_only=True``."""
+
+
+class WriterFailedError(MerkqlError):
+    """A sync failed earlier, so what is on the disk is unknown: nothing more is written.
+
+    The records of the failed group may or may not be there after a reopen. Close the broker, mend
+    the disk, open it again; recovery settles which records survived. The cause is chained.
+    """
+
+
+class ClosedError(MerkqlError):
+    """The broker, producer or consumer named in the message is closed; open a new one."""
+
+
+class UnknownTopicError(MerkqlError):
+    """No topic of that name; create it, or open with ``auto_create_topics=True`` and send."""
+
+    def __init__(self, topic: str, hint: str = "") -> None:
+        super().__init__(topic, hint)
+        self.topic = topic
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"no topic {self.topic!r}{'; ' + self.hint if self.hint else ''}"
+
+
+class UnknownPartitionError(MerkqlError):
+    """The topic has no partition of that number."""
+
+    def __init__(self, topic: str, partition: int, count: int) -> None:
+        super().__init__(topic, partition, count)
+        self.topic = topic
+        self.partition = partition
+        self.count = count
+
+    def __str__(self) -> str:
+        return (
+            f"topic {self.topic!r} has no partition {self.partition}: "
+            f"it has {self.count}, numbered from 0"
+        )
+
+
+class TopicExistsError(MerkqlError):
+    """A topic of that name is there already; use it, or delete it first."""
+
+
+class OffsetOutOfRangeError(MerkqlError):
+    """The offset is below the first record kept or past the last one written."""
+
+    def __init__(self, requested: int, first: int, next_offset: int) -> None:
+        super().__init__(requested, first, next_offset)
+        self.requested = requested
+        self.first = first
+        self.next = next_offset
+
+    def __str__(self) -> str:
+        return (
+            f"offset {self.requested} is out of range: "
+            f"the first record kept is {self.first}, the next to be written is {self.next}"
+        )
+
+
+class NoOffsetError(MerkqlError):
+    """The group has no committed offset for a partition and ``offset_reset`` is ``"none"``."""
+
+
+class RecordTooLargeError(MerkqlError):
+    """The record does not fit a segment; send it in parts, or create the topic with larger ones."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"a record of {self.size} bytes is larger than the limit of {self.limit} bytes "
+            "(the topic's segment_bytes)"
+        )
+
+
+class StaleGenerationError(MerkqlError):
+    """A commit came from a past generation of the group: its partitions belong to others now.
+
+    Poll again to join the current generation; records since the last commit may be delivered to
+    another member (at least once).
+    """
+
+    def __init__(self, group: str, generation: int, current: int) -> None:
+        super().__init__(group, generation, current)
+        self.group = group
+        self.generation = generation
+        self.current = current
+
+    def __str__(self) -> str:
+        return (
+            f"group {self.group!r} is at generation {self.current}, "
+            f"this member's commit is of generation {self.generation}; poll before committing"
+        )

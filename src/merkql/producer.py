@@ -1,0 +1,392 @@
+"""Producers: where records enter. Routes them to partitions and waits, or does not, for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from merkql._core.accumulator import RecordAccumulator
+from merkql._core.record import ProducerRecord, RecordMetadata
+from merkql.errors import ClosedError, RecordTooLargeError
+from merkql.partitioners import Partitioner, murmur2
+from merkql.storage.committer import Committer
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.writer import CommitRequest
+from merkql.topic import Topic
+
+if TYPE_CHECKING:
+    from merkql.storage.index_repair import AnyLog
+
+Bytes = bytes | bytearray | memoryview | str
+Headers = Iterable[tuple[str, Bytes | None]] | Mapping[str, Bytes | None]
+
+
+class ProducerOwner(Protocol):
+    """What a producer asks of its broker."""
+
+    def ensure_topic(self, name: str) -> Topic:
+        """The topic, created if that is allowed."""
+
+    def committer(self) -> Committer:
+        """The group commit; raises where there is none."""
+
+    def _unregister(self, closeable: Any) -> None:
+        """The producer is closed."""
+
+
+class Delivery:
+    """The outcome of one ``send_nowait``, now or later. Can be awaited."""
+
+    __slots__ = ("_index", "_part", "_partition", "_request", "_topic")
+
+    def __init__(
+        self, request: _Filling, part: int, index: int, place: tuple[str, int]
+    ) -> None:
+        self._request = request
+        self._part = part
+        self._index = index
+        self._topic, self._partition = place
+
+    def done(self) -> bool:
+        """Whether the record is durable, or refused."""
+        return self._request.done
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Where the record is, once it is as durable as its topic says.
+
+        Raises ``TimeoutError`` after ``timeout`` seconds (the record may still become durable), and
+        the error if it was refused.
+        """
+        if not self._request.done and not self._request.wait(timeout):
+            raise TimeoutError(f"the record was not committed within {timeout} seconds")
+        if self._request.error is not None:
+            raise self._request.error
+        offset = self._request.first_offsets[self._part] + self._index
+        timestamp = self._request.parts[self._part][1].timestamp_ms(self._index)
+        return RecordMetadata(self._topic, self._partition, offset, timestamp)
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        if not self._request.done:
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            self._request.call_when_done(
+                lambda: loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
+            )
+            yield from future
+        return self.result(0)
+
+
+class _Filling(CommitRequest):
+    """A request that ``send_nowait`` adds to until a leader takes it."""
+
+    __slots__ = ("_callbacks", "_changed", "owner", "places")
+
+    def __init__(self, owner: Producer, *, durable: bool) -> None:
+        super().__init__([], durable=durable)
+        self.owner = owner
+        self.places: dict[PartitionLog, int] = {}
+        self._changed = threading.Condition(threading.Lock())
+        self._callbacks: list[Callable[[], None]] = []
+        self.on_done = _Filling._tell
+
+    def wait(self, timeout: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.done, timeout)
+
+    def call_when_done(self, callback: Callable[[], None]) -> None:
+        with self._changed:
+            if not self.done:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+        self.owner._delivered(self)
+
+
+class Producer:
+    """Sends records. Safe to share between threads; close it, or use it as a context manager."""
+
+    def __init__(self, broker: ProducerOwner, partitioner: Partitioner | None = None) -> None:
+        if partitioner is not None and not callable(partitioner):
+            raise TypeError(f"partitioner is a callable of (key, count), not {partitioner!r}")
+        self._broker = broker
+        self._committer = broker.committer()
+        self._partitioner = partitioner or murmur2
+        self._closed_reason = ""
+        self._filling: _Filling | None = None
+        self._undelivered: dict[_Filling, int] = {}
+        self._flushed = threading.Condition(threading.Lock())
+
+    def send(
+        self,
+        topic: str | ProducerRecord,
+        value: Bytes | None = None,
+        *,
+        key: Bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> RecordMetadata:
+        """Send one record and return when it is as durable as its topic says.
+
+        Cost: one sync of the disk, shared with whoever sends at the same time. Raises
+        ``RecordTooLargeError``, ``UnknownTopicError``, ``UnknownPartitionError``; an ``OSError``
+        means that nothing was acknowledged.
+        """
+        record = _as_record(topic, value, key, headers, partition, timestamp_ms)
+        self._check_open()
+        target = self._broker.ensure_topic(record.topic)
+        index = self._route(target, record.key, record.partition)
+        log = _log_of(target, index)
+        accumulator = RecordAccumulator(time.time_ns() // 1_000_000)
+        accumulator.add_record(record)
+        _check_size(accumulator, log)
+        request = CommitRequest([(log, accumulator)], durable=_is_durable(target))
+        self._committer.commit(request)
+        return RecordMetadata(
+            target.name, index, request.first_offsets[0], accumulator.timestamp_ms(0)
+        )
+
+    def send_batch(self, records: Iterable[ProducerRecord]) -> list[RecordMetadata]:
+        """Send records to any topics and partitions with one sync; their places, in order.
+
+        All or nothing for each partition, also across a crash.
+        """
+        records = list(records)
+        for record in records:
+            if not isinstance(record, ProducerRecord):
+                raise TypeError(f"send_batch takes ProducerRecords, not {type(record).__name__}")
+        self._check_open()
+        now_ms = time.time_ns() // 1_000_000
+        parts: dict[PartitionLog, RecordAccumulator] = {}
+        places: list[tuple[PartitionLog, int]] = []
+        durable = False
+        topics: dict[str, Topic] = {}
+        for record in records:
+            topic = topics.get(record.topic)
+            if topic is None:
+                topic = topics[record.topic] = self._broker.ensure_topic(record.topic)
+                durable = durable or _is_durable(topic)
+            log = _log_of(topic, self._route(topic, record.key, record.partition))
+            accumulator = parts.get(log)
+            if accumulator is None:
+                accumulator = parts[log] = RecordAccumulator(now_ms)
+            places.append((log, len(accumulator)))
+            accumulator.add_record(record)
+        if not records:
+            return []
+        for log, accumulator in parts.items():
+            _check_size(accumulator, log)
+        request = CommitRequest(list(parts.items()), durable=durable)
+        self._committer.commit(request)
+        first = dict(zip(parts, request.first_offsets, strict=True))
+        return [
+            RecordMetadata(
+                log.id.topic, log.id.index, first[log] + i, parts[log].timestamp_ms(i)
+            )
+            for log, i in places
+        ]
+
+    def send_values(
+        self,
+        topic: str,
+        values: Sequence[Bytes | None],
+        *,
+        keys: Sequence[Bytes | None] | None = None,
+        partition: int | None = None,
+        timestamps_ms: Sequence[int] | None = None,
+    ) -> range | list[int]:
+        """Send many values with one sync, the fast way; their offsets, in order.
+
+        With neither keys nor ``partition`` all go to one partition, the next in turn, and the
+        offsets are a ``range``. With keys each goes where its key belongs.
+        """
+        self._check_open()
+        target = self._broker.ensure_topic(topic)
+        if keys is None or partition is not None or len(target.partitions()) == 1:
+            index = self._route(target, None, partition)
+            accumulator = RecordAccumulator(time.time_ns() // 1_000_000)
+            accumulator.extend_values(values, keys, timestamps_ms)
+            if not len(accumulator):
+                return range(0)
+            log = _log_of(target, index)
+            _check_size(accumulator, log)
+            request = CommitRequest([(log, accumulator)], durable=_is_durable(target))
+            self._committer.commit(request)
+            first = request.first_offsets[0]
+            return range(first, first + len(accumulator))
+        times = timestamps_ms if timestamps_ms is not None else itertools.repeat(None)
+        _check_lengths(values, keys, timestamps_ms)
+        records = [
+            ProducerRecord(topic, value, key, timestamp_ms=timestamp)
+            for value, key, timestamp in zip(values, keys, times, strict=False)
+        ]
+        return [metadata.offset for metadata in self.send_batch(records)]
+
+    def send_nowait(
+        self,
+        topic: str | ProducerRecord,
+        value: Bytes | None = None,
+        *,
+        key: Bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Delivery:
+        """Queue one record and return at once; the ``Delivery`` tells when it is durable.
+
+        Blocks while more than 32 MiB wait for the disk. Bad arguments raise here, not later.
+        """
+        record = _as_record(topic, value, key, headers, partition, timestamp_ms)
+        self._check_open()
+        target = self._broker.ensure_topic(record.topic)
+        index = self._route(target, record.key, record.partition)
+        log = _log_of(target, index)
+        committer = self._committer
+        _check_record_size(record, log)
+        committer.wait_for_room()
+        with committer.lock:
+            request = self._filling
+            fresh = request is None or request.taken or request.done
+            if fresh or request is None:
+                request = _Filling(self, durable=False)
+            part = request.places.get(log)
+            accumulator = RecordAccumulator(0) if part is None else request.parts[part][1]
+            before = accumulator.size_bytes
+            accumulator.add(record.key, record.value, record.headers, _time_of(record))
+            if part is None:
+                part = request.places[log] = len(request.parts)
+                request.parts.append((log, accumulator))
+            request.durable = request.durable or _is_durable(target)
+            size = accumulator.size_bytes - before
+            if fresh:
+                request.size_bytes = size
+                committer.enqueue_locked(request)
+                self._filling = request
+            else:
+                committer.grow_locked(request, size)
+            delivery = Delivery(request, part, len(accumulator) - 1, (target.name, index))
+        with self._flushed:
+            if not request.done:
+                self._undelivered[request] = self._undelivered.get(request, 0) + 1
+        return delivery
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Wait until what ``send_nowait`` queued is committed or refused.
+
+        Returns how many records are still on their way after ``timeout`` seconds: 0 for none.
+        """
+        with self._flushed:
+            self._flushed.wait_for(lambda: not self._undelivered, timeout)
+            return sum(self._undelivered.values())
+
+    def close(self) -> None:
+        """Flush and end this producer; closing twice is fine."""
+        if self._closed_reason:
+            return
+        self.flush()
+        self._closed_reason = "the producer is closed"
+        self._broker._unregister(self)
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _delivered(self, request: _Filling) -> None:
+        with self._flushed:
+            self._undelivered.pop(request, None)
+            if not self._undelivered:
+                self._flushed.notify_all()
+
+    def _check_open(self) -> None:
+        if self._closed_reason:
+            raise ClosedError(self._closed_reason)
+
+    def _route(self, topic: Topic, key: bytes | None, partition: int | None) -> int:
+        if partition is not None:
+            return topic.partition(partition).index
+        count = len(topic.partitions())
+        if key is not None:
+            index = self._partitioner(key, count) if count > 1 else 0
+            if not isinstance(index, int) or not 0 <= index < count:
+                raise ValueError(
+                    f"the partitioner gave {index!r} for {count} partitions; "
+                    f"it has to give 0 to {count - 1}"
+                )
+            return index
+        index = topic.next_partition
+        topic.next_partition = (index + 1) % count
+        return index % count
+
+
+def _as_record(
+    topic: str | ProducerRecord,
+    value: Bytes | None,
+    key: Bytes | None,
+    headers: Headers,
+    partition: int | None,
+    timestamp_ms: int | None,
+) -> ProducerRecord:
+    if isinstance(topic, ProducerRecord):
+        if value is not None or key is not None or headers or partition is not None:
+            raise TypeError("with a ProducerRecord give nothing else: it says all there is to say")
+        return topic
+    return ProducerRecord(topic, value, key, headers, partition, timestamp_ms)
+
+
+def _log_of(topic: Topic, index: int) -> PartitionLog:
+    if topic.deleted:
+        raise ClosedError(f"topic {topic.name!r} was deleted")
+    log: AnyLog = topic.open_log(index)
+    assert isinstance(log, PartitionLog)
+    return log
+
+
+def _is_durable(topic: Topic) -> bool:
+    return topic.config.durability == "fsync"
+
+
+def _check_size(accumulator: RecordAccumulator, log: PartitionLog) -> None:
+    if accumulator.largest_size_bytes > log.settings.segment_bytes:
+        raise RecordTooLargeError(accumulator.largest_size_bytes, log.settings.segment_bytes)
+
+
+def _check_record_size(record: ProducerRecord, log: PartitionLog) -> None:
+    size = len(record.key or b"") + len(record.value or b"")
+    if size + 4096 > log.settings.segment_bytes or record.headers:
+        alone = RecordAccumulator(0)
+        alone.add_record(record)
+        _check_size(alone, log)
+
+
+def _time_of(record: ProducerRecord) -> int:
+    if record.timestamp_ms is not None:
+        return record.timestamp_ms
+    return time.time_ns() // 1_000_000
+
+
+def _check_lengths(
+    values: Sequence[Any], keys: Sequence[Any], timestamps_ms: Sequence[Any] | None
+) -> None:
+    if len(keys) != len(values):
+        raise ValueError(f"{len(values)} values and {len(keys)} keys")
+    if timestamps_ms is not None and len(timestamps_ms) != len(values):
+        raise ValueError(f"{len(values)} values and {len(timestamps_ms)} timestamps")

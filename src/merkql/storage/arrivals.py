@@ -1,0 +1,65 @@
+"""Tells waiting consumers that something became visible: records, topics, partitions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Arrivals:
+    """A counter of visible changes that can be waited for; costs a writer next to nothing."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting = 0
+
+    def announce(self) -> None:
+        """Say that something changed; wakes everyone who waits."""
+        with self._changed:
+            self.version += 1
+            if self._waiting:
+                self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Wake everyone who waits, to look again: a close, an interruption."""
+        self.announce()
+
+    def wait(self, version: int, timeout: float | None) -> int:
+        """Block until the counter has left ``version`` or ``timeout`` seconds passed.
+
+        Returns the counter as it is then.
+        """
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: self.version != version, timeout)
+            finally:
+                self._waiting -= 1
+            return self.version
+
+
+POLL_INTERVAL_S = 0.002
+
+
+class PolledArrivals(Arrivals):
+    """For a process that only reads: looks every two milliseconds what the writer has done."""
+
+    def __init__(self, has_news: Callable[[], bool]) -> None:
+        super().__init__()
+        self._has_news = has_news
+
+    def wait(self, version: int, timeout: float | None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.version == version:
+            if self._has_news():
+                self.announce()
+                break
+            left = POLL_INTERVAL_S
+            if deadline is not None:
+                left = min(left, deadline - time.monotonic())
+                if left <= 0:
+                    break
+            super().wait(version, left)
+        return self.version

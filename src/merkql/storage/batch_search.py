@@ -1,0 +1,52 @@
+"""Finds whole batches behind damage, for recovery, verification and salvage."""
+
+from __future__ import annotations
+
+import re
+
+from merkql._core.batch_header import scan
+from merkql.storage.file_pool import FilePool
+from merkql.storage.segment import BATCH_HEADER_SIZE, CHUNK_SIZE
+
+# The leader epoch we write, and the magic byte: bytes 12 to 16 of every batch.
+_SIGNATURE = re.compile(rb"\x00\x00\x00\x00\x02", re.DOTALL)
+_SIGNATURE_POSITION = 12
+
+
+def find_whole_batch(
+    pool: FilePool, path: str, position: int, end: int, *, offset_min: int
+) -> tuple[int, int] | None:
+    """The first whole batch at or after ``position`` whose first offset is at least ``offset_min``.
+
+    Returns its first offset and position, or None. Reads the file once, a few MiB at a time.
+    """
+    while position < end:
+        chunk = pool.read(path, min(CHUNK_SIZE, end - position), position)
+        if len(chunk) < BATCH_HEADER_SIZE:
+            return None
+        # A match may overlap the one before it, so step by one byte.
+        at = _SIGNATURE.search(chunk, _SIGNATURE_POSITION)
+        while at is not None:
+            begin = position + at.start() - _SIGNATURE_POSITION
+            found = _whole_batch_at(pool, path, begin, end, offset_min)
+            if found:
+                return found
+            at = _SIGNATURE.search(chunk, at.start() + 1)
+        position += len(chunk) - BATCH_HEADER_SIZE
+        if len(chunk) < CHUNK_SIZE:
+            return None
+    return None
+
+
+def _whole_batch_at(
+    pool: FilePool, path: str, position: int, end: int, offset_min: int
+) -> tuple[int, int] | None:
+    header = pool.read(path, BATCH_HEADER_SIZE, position)
+    if len(header) < BATCH_HEADER_SIZE:
+        return None
+    first_offset = int.from_bytes(header[:8], "big", signed=True)
+    size = 12 + int.from_bytes(header[8:12], "big", signed=True)
+    if first_offset < offset_min or size < BATCH_HEADER_SIZE or position + size > end:
+        return None
+    result = scan(pool.read(path, size, position), None)
+    return (first_offset, position) if result.batches else None

@@ -1,0 +1,232 @@
+"""Group commit: who leads, who waits, who is told when.
+
+While one group is written and synced, everything that arrives forms the next. There is no timer
+and, for threads that wait for their records, no thread of ours: the first to come leads, and hands
+the lead to the first that waits. A background thread leads only for records nobody waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from merkql.errors import ClosedError
+from merkql.storage.writer import CommitRequest, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GROUP_BYTES_MAX = 4 << 20
+QUEUE_BYTES_MAX = 32 << 20
+
+
+class Committer:
+    """Queues commit requests and has them written in groups, in order, by one leader at a time."""
+
+    def __init__(self, writer: Writer, on_thread: Callable[[threading.Thread], None]) -> None:
+        self._writer = writer
+        self._on_thread = on_thread
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._queue: deque[CommitRequest] = deque()
+        self._queued_bytes = 0
+        self._leading = False
+        self._closed = False
+        self._background: threading.Thread | None = None
+        self._background_gate = threading.Semaphore(0)
+        self._background_leads = False
+
+    def commit(self, request: CommitRequest) -> None:
+        """Return when the request is committed, as durable as it asked; raise its error."""
+        self._enter(request)
+        if not request.done:
+            self._lead(request)
+        if request.error is not None:
+            raise request.error
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lead without writing a group: nothing is committed meanwhile."""
+        request = CommitRequest([], durable=False, exclusive=True)
+        self._enter(request)
+        try:
+            self._writer.complete_pending()
+            yield
+        finally:
+            self._hand_over()
+
+    def wait_for_room(self, timeout: float | None = None) -> bool:
+        """Block while too many bytes wait in the queue; False when ``timeout`` seconds passed."""
+        with self._room:
+            return self._room.wait_for(
+                lambda: self._queued_bytes < QUEUE_BYTES_MAX or self._closed, timeout
+            )
+
+    def enqueue(self, request: CommitRequest) -> None:
+        """Have the request committed by whoever leads next; its ``on_done`` is told."""
+        with self._lock:
+            self.enqueue_locked(request)
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Guards the queue. A producer holds it to add to a request that is not taken yet."""
+        return self._lock
+
+    def enqueue_locked(self, request: CommitRequest) -> None:
+        """``enqueue`` for who holds ``lock``."""
+        self._check_open()
+        self._queue.append(request)
+        self._queued_bytes += request.size_bytes
+        if not self._leading:
+            self._leading = True
+            self._promote_background()
+
+    def grow_locked(self, request: CommitRequest, size_bytes: int) -> None:
+        """Account for what a producer added to a request in the queue."""
+        request.size_bytes += size_bytes
+        self._queued_bytes += size_bytes
+
+    def close(self) -> None:
+        """Refuse what comes now, wait until what came before is committed."""
+        with self.exclusive():
+            with self._lock:
+                self._closed = True
+                late = list(self._queue)
+                self._queue.clear()
+            for request in late:
+                request.error = ClosedError("the broker was closed before this was committed")
+            self._finish(late, None)
+        background = self._background
+        if background is not None:
+            self._background_gate.release()
+            background.join()
+
+    def stop(self) -> None:
+        """Have the background thread end, without waiting for anything."""
+        self._closed = True
+        self._background_gate.release()
+
+    def _enter(self, request: CommitRequest) -> None:
+        """Return with the lead, or with the request done."""
+        with self._lock:
+            self._check_open()
+            if not self._leading:
+                self._leading = True
+                if not request.exclusive:
+                    self._queue.append(request)
+                    self._queued_bytes += request.size_bytes
+                return
+            gate = request.gate = threading.Lock()
+            gate.acquire()
+            self._queue.append(request)
+            self._queued_bytes += request.size_bytes
+        try:
+            gate.acquire()
+        except BaseException:
+            self._leave(request)
+            raise
+
+    def _leave(self, request: CommitRequest) -> None:
+        """A waiting thread was interrupted: it takes its request along, and passes the lead on."""
+        with self._lock:
+            if request in self._queue:
+                self._queue.remove(request)
+                self._queued_bytes -= request.size_bytes
+            promoted = request.promoted
+        if promoted:
+            self._hand_over()
+
+    def _lead(self, own: CommitRequest) -> None:
+        try:
+            while not own.done:
+                self._write(self._take_group(), own)
+        finally:
+            self._hand_over()
+
+    def _write(self, group: list[CommitRequest], own: CommitRequest | None) -> None:
+        try:
+            self._writer.write_group(group)
+        except BaseException:
+            # Interrupted (Ctrl-C): finish what may be on the disk, give the rest to the next.
+            self._writer.complete_pending()
+            waiting = [r for r in group if r is not own and not r.settled]
+            with self._lock:
+                self._queue.extendleft(reversed(waiting))
+            self._finish([r for r in group if r is own or r.settled], own)
+            raise
+        self._finish(group, own)
+
+    def _take_group(self) -> list[CommitRequest]:
+        group = []
+        size = 0
+        with self._lock:
+            while self._queue and not self._queue[0].exclusive and size < GROUP_BYTES_MAX:
+                request = self._queue.popleft()
+                request.taken = True
+                size += request.size_bytes
+                group.append(request)
+        return group
+
+    def _finish(self, group: list[CommitRequest], own: CommitRequest | None) -> None:
+        size = 0
+        for request in group:
+            request.done = True
+            size += request.size_bytes
+            if request.on_done is not None:
+                request.on_done(request)
+            if request.gate is not None and request is not own:
+                request.gate.release()
+        with self._lock:
+            self._queued_bytes -= size
+            self._room.notify_all()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if not self._queue:
+                self._leading = False
+                return
+            first = self._queue[0]
+            if first.exclusive:
+                self._queue.popleft()
+            if first.gate is not None:
+                first.promoted = True
+                first.gate.release()
+            else:
+                self._promote_background()
+
+    def _promote_background(self) -> None:
+        if self._background is None:
+            self._background = threading.Thread(
+                target=self._run_background, name="merkql-commit", daemon=True
+            )
+            self._on_thread(self._background)
+            self._background.start()
+        self._background_leads = True
+        self._background_gate.release()
+
+    def _run_background(self) -> None:
+        while True:
+            self._background_gate.acquire()
+            with self._lock:
+                leads, self._background_leads = self._background_leads, False
+            if leads:
+                self._lead_without_waiter()
+            elif self._closed:
+                return
+
+    def _lead_without_waiter(self) -> None:
+        try:
+            group = self._take_group()
+            while group:
+                self._write(group, None)
+                group = self._take_group()
+        finally:
+            self._hand_over()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the broker is closed")
+

@@ -1,0 +1,141 @@
+"""The data directory itself: is it ours, who writes it, was it closed cleanly.
+
+Format: docs/formats/data-directory.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import time
+from dataclasses import dataclass
+
+import xxhash
+
+from merkql.errors import CorruptionError, DirectoryLockedError, FormatError
+from merkql.storage import layout
+from merkql.storage.files import Files, read_file, replace_file
+
+FORMAT = 1
+_OURS = {"lock", "wal", "topics", "groups", "clean", "merkql.json", "merkql.json.tmp", "clean.tmp"}
+_CLEAN = struct.Struct("<4sQ")
+_CLEAN_MAGIC = b"MKC1"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryInfo:
+    """What ``merkql.json`` says."""
+
+    log_id: bytes  # sixteen random bytes
+    created_ms: int
+
+    @property
+    def seed(self) -> int:
+        """What the checksums of WAL frames are seeded with."""
+        return int.from_bytes(self.log_id[:8], "little")
+
+
+def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo:
+    """Check that ``root`` is a data directory; make it one if it is empty or not there.
+
+    Raises ``FormatError`` for one that is not ours or is newer, ``NotADirectoryError`` for a file.
+    """
+    mark = layout.directory_mark(root)
+    if files.status(mark) is None:
+        if read_only:
+            raise FormatError(f"{root} is not a merkql data directory (it has no merkql.json)")
+        return _create(files, root)
+    try:
+        content = json.loads(read_file(files, mark))
+        stated, log_id, created_ms = content["format"], content["id"], content["created_ms"]
+        if not isinstance(stated, int) or not isinstance(created_ms, int):
+            raise TypeError("format and created_ms are numbers")
+        if stated > FORMAT:
+            raise FormatError(
+                f"{root} has format {stated}; this version of merkql knows formats up to {FORMAT}: "
+                "install a newer one"
+            )
+        info = DirectoryInfo(bytes.fromhex(log_id), created_ms)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptionError(mark, 0, f"not what merkql wrote there: {error!r}") from None
+    if len(info.log_id) != 16:
+        raise CorruptionError(mark, 0, "the log id is not 16 bytes")
+    return info
+
+
+def _create(files: Files, root: str) -> DirectoryInfo:
+    os.makedirs(root, mode=0o700, exist_ok=True)  # FileExistsError when a file is in the way
+    foreign = sorted(set(files.list_directory(root)) - _OURS)
+    if foreign:
+        raise FormatError(
+            f"{root} is not a merkql data directory: it holds {foreign[0]!r}"
+            f"{' and more' if len(foreign) > 1 else ''}; choose an empty or a new one"
+        )
+    for path in (
+        layout.wal_directory(root),
+        layout.topics_directory(root),
+        layout.groups_directory(root),
+    ):
+        if files.status(path) is None:
+            files.make_directory(path)
+    info = DirectoryInfo(os.urandom(16), time.time_ns() // 1_000_000)
+    content = {"format": FORMAT, "id": info.log_id.hex(), "created_ms": info.created_ms}
+    replace_file(files, layout.directory_mark(root), json.dumps(content).encode() + b"\n")
+    files.sync_directory(os.path.dirname(os.path.abspath(root)))
+    return info
+
+
+class WriterLock:
+    """The writer role of a data directory, held while this object is open."""
+
+    def __init__(self, files: Files, root: str) -> None:
+        """Take the role; ``DirectoryLockedError`` names who has it."""
+        self._files = files
+        self._descriptor = -1
+        descriptor = files.open(layout.writer_lock(root), write=True, create=True)
+        if not files.lock(descriptor, wait=False):
+            holder = files.read(descriptor, 512, 0).decode(errors="replace").strip("\0\n")
+            files.close(descriptor)
+            raise DirectoryLockedError(root, holder or "another process")
+        program = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
+        files.truncate(descriptor, 0)
+        files.write(descriptor, f"process {os.getpid()} ({program})\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the role up. In a forked child this leaves it with the parent."""
+        if self._descriptor >= 0:
+            self._files.close(self._descriptor)
+            self._descriptor = -1
+
+
+def read_clean_mark(files: Files, root: str) -> int | None:
+    """The last group of the session that closed cleanly, or None after a crash.
+
+    A mark that does not check out is no mark: recovery then looks for itself.
+    """
+    try:
+        content = read_file(files, layout.clean_mark(root))
+    except FileNotFoundError:
+        return None
+    if len(content) != 20 or content != _encode_clean(_CLEAN.unpack_from(content)[1]):
+        return None
+    sequence: int = _CLEAN.unpack_from(content)[1]
+    return sequence
+
+
+def write_clean_mark(files: Files, root: str, sequence: int) -> None:
+    replace_file(files, layout.clean_mark(root), _encode_clean(sequence))
+
+
+def remove_clean_mark(files: Files, root: str) -> None:
+    """Durably: a crash from now on is one."""
+    files.remove(layout.clean_mark(root))
+    files.sync_directory(root)
+
+
+def _encode_clean(sequence: int) -> bytes:
+    content = _CLEAN.pack(_CLEAN_MAGIC, sequence)
+    return content + xxhash.xxh3_64_intdigest(content).to_bytes(8, "little")

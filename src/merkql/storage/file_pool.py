@@ -1,0 +1,178 @@
+"""Open descriptors by path, at most so many at a time, shared by all threads of a broker.
+
+A log of a thousand topics has more files than a process may open. A file is open while it is used
+and stays open for the next use until its place is needed. One that took critical writes since its
+last sync is synced before it is closed, so that no write error is lost with its descriptor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from merkql.storage.files import Files
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class _Open:
+    """A descriptor, who uses it now, and whether it took critical writes since its last sync."""
+
+    __slots__ = ("descriptor", "dirty", "doomed", "pins", "writable")
+
+    def __init__(self, descriptor: int, *, writable: bool) -> None:
+        self.descriptor = descriptor
+        self.writable = writable
+        self.pins = 0
+        self.dirty = False
+        self.doomed = False  # removed from the pool while in use: closed by the last user
+
+
+class FilePool:
+    """Path-based reads and writes over at most ``capacity`` open files (a few more while used)."""
+
+    def __init__(self, files: Files, capacity: int = 64) -> None:
+        self.files = files
+        self._capacity = capacity
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: str, size: int, position: int) -> bytes:
+        """At most ``size`` bytes; fewer at the end of the file. ``FileNotFoundError`` if missing."""
+        entry = self._pin(path)
+        try:
+            return self.files.read(entry.descriptor, size, position)
+        finally:
+            self._unpin(entry)
+
+    def read_into(self, path: str, buffer: bytearray | memoryview, position: int) -> int:
+        """Fill ``buffer`` from the file; the number of bytes that were there."""
+        entry = self._pin(path)
+        try:
+            return self.files.read_into(entry.descriptor, buffer, position)
+        finally:
+            self._unpin(entry)
+
+    def write(
+        self, path: str, data: Buffer, position: int, *, critical: bool = False
+    ) -> None:
+        """Write all of ``data``, creating the file if need be; durable after ``sync``.
+
+        ``critical`` says that the bytes cannot be derived from others.
+        """
+        entry = self._pin(path, write=True)
+        try:
+            self.files.write(entry.descriptor, data, position)
+            if critical:
+                entry.dirty = True
+        finally:
+            self._unpin(entry)
+
+    def allocate(self, path: str, position: int, size: int) -> None:
+        """Reserve space for later writes; the file reads as zeros there until then."""
+        entry = self._pin(path, write=True)
+        try:
+            self.files.allocate(entry.descriptor, position, size)
+        finally:
+            self._unpin(entry)
+
+    def truncate(self, path: str, size: int) -> None:
+        entry = self._pin(path, write=True)
+        try:
+            self.files.truncate(entry.descriptor, size)
+        finally:
+            self._unpin(entry)
+
+    def sync(self, path: str) -> None:
+        """Make what was written to ``path`` durable; its name is durable after its directory's."""
+        entry = self._pin(path, write=True)
+        try:
+            entry.dirty = False  # before the call: a write during it makes the file dirty again
+            self.files.sync(entry.descriptor)
+        finally:
+            self._unpin(entry)
+
+    def size(self, path: str) -> int:
+        """The file's size in bytes; ``FileNotFoundError`` if it is not there."""
+        entry = self._pin(path)
+        try:
+            return self.files.size(entry.descriptor)
+        finally:
+            self._unpin(entry)
+
+    def exists(self, path: str) -> bool:
+        return path in self._open or self.files.status(path) is not None
+
+    def remove(self, path: str) -> None:
+        """Remove the file; readers that are in it finish their read."""
+        self.forget(path)
+        self.files.remove(path)
+
+    def rename(self, source: str, target: str) -> None:
+        self.forget(source)
+        self.forget(target)
+        self.files.rename(source, target)
+
+    def sync_names(self, directory: str) -> None:
+        """Make the names in ``directory`` durable."""
+        self.files.sync_directory(directory)
+
+    def forget(self, path: str, *, below: bool = False) -> None:
+        """Close ``path`` (or everything below a directory) unsynced: it is about to go."""
+        with self._lock:
+            prefix = path + "/"
+            paths = [p for p in self._open if p.startswith(prefix)] if below else [path]
+            for name in paths:
+                entry = self._open.pop(name, None)
+                if entry is not None:
+                    entry.dirty = False
+                    self._close_or_doom(entry)
+
+    def close(self) -> None:
+        """Close every descriptor; files in use are closed by their last user."""
+        with self._lock:
+            while self._open:
+                _, entry = self._open.popitem()
+                self._close_or_doom(entry)
+
+    def _pin(self, path: str, *, write: bool = False) -> _Open:
+        with self._lock:
+            entry = self._open.get(path)
+            if entry is not None and (entry.writable or not write):
+                entry.pins += 1
+                self._open.move_to_end(path)
+                return entry
+            if entry is not None:
+                self._close_or_doom(self._open.pop(path))
+            self._make_room()
+            descriptor = self.files.open(path, write=write, create=write)
+            entry = self._open[path] = _Open(descriptor, writable=write)
+            entry.pins = 1
+            return entry
+
+    def _unpin(self, entry: _Open) -> None:
+        with self._lock:
+            entry.pins -= 1
+            if entry.doomed and not entry.pins:
+                self.files.close(entry.descriptor)
+
+    def _make_room(self) -> None:
+        if len(self._open) < self._capacity:
+            return
+        idle = [path for path, entry in self._open.items() if not entry.pins]
+        if not idle:
+            return
+        path = next((p for p in idle if not self._open[p].dirty), idle[0])
+        entry = self._open[path]
+        if entry.dirty:
+            self.files.sync(entry.descriptor)
+        del self._open[path]
+        self.files.close(entry.descriptor)
+
+    def _close_or_doom(self, entry: _Open) -> None:
+        if entry.pins:
+            entry.doomed = True
+        else:
+            self.files.close(entry.descriptor)

@@ -1,0 +1,176 @@
+"""The only code that asks the operating system for files: the seam that tests replace.
+
+``Files`` is one method a system call; ``replace_file`` is the one pattern made of several. Nothing
+here retries a failed sync or swallows an ``OSError``.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from merkql.storage import layout
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_MODE_FILE = 0o600
+_MODE_DIRECTORY = 0o700
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a FIFO in our place must not hang
+
+
+class Files:
+    """File operations as the engine needs them, with what each makes durable."""
+
+    def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
+        """A descriptor of a regular file; links are not followed. The name is not durable yet."""
+        flags = _OPEN | (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0)
+        descriptor = os.open(path, flags, _MODE_FILE)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return descriptor
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def read(self, descriptor: int, size: int, position: int) -> bytes:
+        return os.pread(descriptor, size, position)
+
+    def read_into(self, descriptor: int, buffer: bytearray | memoryview, position: int) -> int:
+        return os.preadv(descriptor, [buffer], position)
+
+    def write(self, descriptor: int, data: Buffer, position: int) -> None:
+        """Write all of ``data``; it is in the page cache afterwards, not on the disk."""
+        written = os.pwrite(descriptor, data, position)
+        size = len(memoryview(data).cast("B")) if not isinstance(data, bytes) else len(data)
+        while written < size:  # a short write is not an error
+            written += os.pwrite(descriptor, memoryview(data)[written:], position + written)
+
+    def write_parts(self, descriptor: int, parts: Sequence[bytes], position: int) -> None:
+        """Write ``parts`` one after the other with as few calls as the system allows."""
+        size = sum(map(len, parts))
+        if len(parts) <= 16:
+            written = os.pwritev(descriptor, parts, position)
+            if written == size:
+                return
+        self.write(descriptor, b"".join(parts), position)
+
+    def allocate(self, descriptor: int, position: int, size: int) -> None:
+        """Reserve space, so that a later write there cannot run out of it; the file grows."""
+        os.posix_fallocate(descriptor, position, size)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        os.ftruncate(descriptor, size)
+
+    def sync(self, descriptor: int) -> None:
+        """Make the content written so far durable (and the size, where it changed)."""
+        os.fdatasync(descriptor)
+
+    def size(self, descriptor: int) -> int:
+        return os.fstat(descriptor).st_size
+
+    def rename(self, source: str, target: str) -> None:
+        """Replace ``target``; durable after ``sync_directory``."""
+        os.rename(source, target)
+
+    def remove(self, path: str) -> None:
+        os.unlink(path)
+
+    def make_directory(self, path: str) -> None:
+        os.mkdir(path, _MODE_DIRECTORY)
+
+    def remove_directory(self, path: str) -> None:
+        os.rmdir(path)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names made, renamed and removed in ``path`` durable."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def list_directory(self, path: str) -> list[str]:
+        return os.listdir(path)
+
+    def status(self, path: str) -> os.stat_result | None:
+        """What stands at ``path`` itself (links not followed), or None."""
+        try:
+            return os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def lock(self, descriptor: int, *, exclusive: bool = True, wait: bool = True) -> bool:
+        """Take the advisory lock of an open file; False when it is held and ``wait`` is False."""
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self, descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class VolatileFiles(Files):
+    """For data that need not survive the machine: a sync does nothing."""
+
+    def sync(self, descriptor: int) -> None:
+        """Nothing: the page cache is as good as the disk while the machine runs."""
+
+    def sync_directory(self, path: str) -> None:
+        """Nothing, likewise."""
+
+
+def read_file(files: Files, path: str, size_max: int = 1 << 24) -> bytes:
+    """The whole of a small file; ``FileNotFoundError`` when it is not there."""
+    descriptor = files.open(path)
+    try:
+        size = files.size(descriptor)
+        if size > size_max:
+            raise OSError(errno.EFBIG, f"larger than the {size_max} bytes expected", path)
+        return files.read(descriptor, size, 0)
+    finally:
+        files.close(descriptor)
+
+
+def replace_file(files: Files, path: str, content: bytes, *, durable: bool = True) -> None:
+    """Make ``content`` the whole of ``path``: a reader, or a crash, sees the old or the new.
+
+    Durable when it returns, unless ``durable`` is False.
+    """
+    temporary = layout.temporary(path)
+    descriptor = files.open(temporary, write=True, create=True)
+    try:
+        files.truncate(descriptor, 0)
+        files.write(descriptor, content, 0)
+        if durable:
+            files.sync(descriptor)
+    finally:
+        files.close(descriptor)
+    files.rename(temporary, path)
+    if durable:
+        files.sync_directory(os.path.dirname(path))
+
+
+def remove_tree(files: Files, path: str) -> None:
+    """Remove a directory of ours and all in it, without following links; ends durable."""
+    _remove_below(files, path)
+    files.sync_directory(os.path.dirname(path))
+
+
+def _remove_below(files: Files, path: str) -> None:
+    for name in files.list_directory(path):
+        entry = os.path.join(path, name)
+        status = files.status(entry)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            _remove_below(files, entry)
+        elif status is not None:
+            files.remove(entry)
+    files.remove_directory(path)

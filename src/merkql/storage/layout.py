@@ -1,0 +1,170 @@
+"""Every file and directory name of a data directory, made and parsed here and nowhere else.
+
+Format: docs/formats/data-directory.md. Knows names only; opens nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+NAME_LENGTH_MAX = 249  # Kafka's limit for a topic name
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,249}")
+_FILE_NAME_LENGTH_MAX = 240  # file systems allow 255; room is left for suffixes
+_SEGMENT = re.compile(r"(\d{20})\.log")
+_WAL = re.compile(r"(\d{8})\.wal")
+
+DELETED_PREFIX = ".deleted-"
+NEW_PREFIX = ".new-"
+KEPT_SUFFIX = ".kept"  # of WAL files that recovery could not use up
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def check_name(name: object, what: str) -> str:
+    """``name`` when it may name a topic or a group; ``TypeError`` or ``ValueError`` otherwise."""
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} name is a str, not {type(name).__name__}")
+    if name in ("", ".", ".."):
+        raise ValueError(f"{name!r} cannot name a {what}")
+    if len(name) > NAME_LENGTH_MAX:
+        raise ValueError(
+            f"a {what} name has at most {NAME_LENGTH_MAX} characters, this one has {len(name)}"
+        )
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name a {what}: use letters, digits and the characters . _ : -"
+        )
+    return name
+
+
+def file_name(name: str) -> str:
+    """The directory entry for a checked topic or group name.
+
+    ``:`` is written ``%3A`` (some file systems read it as a separator) and a leading dot ``%2E``
+    (names of our own begin with one). A name that grows too long keeps its beginning and ends in
+    ``%`` and a digest; the whole name is inside the directory.
+    """
+    encoded = name.replace(":", "%3A")
+    if encoded.startswith("."):
+        encoded = "%2E" + encoded[1:]
+    if len(encoded) > _FILE_NAME_LENGTH_MAX:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        encoded = f"{encoded[: _FILE_NAME_LENGTH_MAX - 33]}%{digest}"
+    return encoded
+
+
+def directory_mark(root: str) -> str:
+    return os.path.join(root, "merkql.json")
+
+
+def writer_lock(root: str) -> str:
+    return os.path.join(root, "lock")
+
+
+def clean_mark(root: str) -> str:
+    return os.path.join(root, "clean")
+
+
+def wal_directory(root: str) -> str:
+    return os.path.join(root, "wal")
+
+
+def wal_file(directory: str, number: int) -> str:
+    return os.path.join(directory, f"{number:08d}.wal")
+
+
+def parse_wal_file(name: str) -> int | None:
+    match = _WAL.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def topics_directory(root: str) -> str:
+    return os.path.join(root, "topics")
+
+
+def topic_directory(root: str, topic: str) -> str:
+    return os.path.join(root, "topics", file_name(topic))
+
+
+def new_topic_directory(root: str, topic_id: bytes) -> str:
+    return os.path.join(root, "topics", NEW_PREFIX + topic_id.hex())
+
+
+def deleted_topic_directory(root: str, topic_id: bytes) -> str:
+    return os.path.join(root, "topics", DELETED_PREFIX + topic_id.hex())
+
+
+def topic_config(topic_directory: str) -> str:
+    return os.path.join(topic_directory, "topic.json")
+
+
+def partition_directory(topic_directory: str, partition: int) -> str:
+    return os.path.join(topic_directory, str(partition))
+
+
+def segment(partition_directory: str, first_offset: int) -> str:
+    return os.path.join(partition_directory, f"{first_offset:020d}.log")
+
+
+def segment_index(partition_directory: str, first_offset: int) -> str:
+    return os.path.join(partition_directory, f"{first_offset:020d}.index")
+
+
+def parse_segment(name: str) -> int | None:
+    """The first offset a segment's file name states, or None for another file."""
+    match = _SEGMENT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def tree_directory(partition_directory: str) -> str:
+    return os.path.join(partition_directory, "tree")
+
+
+def tree_level(tree_directory: str, level: int) -> str:
+    return os.path.join(tree_directory, f"h{level:02d}")
+
+
+def tree_salts(tree_directory: str) -> str:
+    return os.path.join(tree_directory, "salts")
+
+
+def tail_page(partition_directory: str) -> str:
+    return os.path.join(partition_directory, "tail")
+
+
+def start_file(partition_directory: str) -> str:
+    return os.path.join(partition_directory, "start")
+
+
+def groups_directory(root: str) -> str:
+    return os.path.join(root, "groups")
+
+
+def group_directory(root: str, group: str) -> str:
+    return os.path.join(root, "groups", file_name(group))
+
+
+def group_offsets(group_directory: str) -> str:
+    return os.path.join(group_directory, "offsets")
+
+
+def group_lock(group_directory: str) -> str:
+    return os.path.join(group_directory, "lock")
+
+
+def group_assignment(group_directory: str) -> str:
+    return os.path.join(group_directory, "assignment")
+
+
+def group_members(group_directory: str) -> str:
+    return os.path.join(group_directory, "members")
+
+
+def group_member(group_directory: str, member: str) -> str:
+    return os.path.join(group_directory, "members", member)
+
+
+def temporary(path: str) -> str:
+    """Where the next content of ``path`` is prepared before it replaces it."""
+    return path + TEMPORARY_SUFFIX

@@ -1,0 +1,106 @@
+"""The broker's one background thread: syncs segments, recycles the WAL, applies retention.
+
+It starts when there is something to do for it and ends with the broker. Nothing a writer returns
+waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from merkql.storage.writer import Writer
+
+logger = logging.getLogger("merkql.storage")
+RETENTION_INTERVAL_S = 5.0
+
+
+class Maintenance:
+    """Runs the writer's background work when woken, and retention every few seconds."""
+
+    def __init__(
+        self,
+        apply_retention: Callable[[], None],
+        on_thread: Callable[[threading.Thread], None],
+    ) -> None:
+        self._apply_retention = apply_retention
+        self._on_thread = on_thread
+        self._writer: Writer | None = None
+        self._thread: threading.Thread | None = None
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._retains = False
+
+    def serve(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def watch_retention(self) -> None:
+        """Some topic has retention: apply it from now on, whether or not anything is written."""
+        self._retains = True
+        self._start()
+
+    def wake(self) -> None:
+        """There may be segments to sync or a WAL file to make."""
+        self._event.set()
+        if self._thread is None:
+            self._start()
+
+    def stop(self) -> None:
+        """Have the thread end after the work in hand, without waiting for it."""
+        self._closed = True
+        self._event.set()
+
+    def close(self) -> None:
+        """End the thread after the work in hand."""
+        with self._lock:
+            self.stop()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=self._run, name="merkql-maintenance", daemon=True
+                )
+                self._on_thread(self._thread)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._event.wait(RETENTION_INTERVAL_S if self._retains else None)
+            if self._closed:
+                return
+            self._event.clear()
+            try:
+                if self._writer is not None:
+                    tend(self._writer)
+                if self._retains:
+                    self._apply_retention()
+            except OSError:
+                logger.exception("background work failed")
+
+
+def tend(writer: Writer) -> None:
+    """Prepare a WAL file and sync what is due; a failed sync stops the writer."""
+    if writer.failure is not None:
+        return
+    if writer.wal.wants_file:
+        writer.wal.prepare_file()
+    if writer.wants_sync:
+        sync_segments(writer)
+
+
+def sync_segments(writer: Writer) -> None:
+    """Make all that was applied durable in the segments and let the WAL forget it."""
+    sequence, logs = writer.take_unsynced()
+    try:
+        for log in logs:
+            log.sync_point()
+    except OSError as error:
+        writer.fail(error)
+        raise
+    writer.wal.release(sequence)

@@ -1,0 +1,153 @@
+"""A segment's index: from an offset, or a timestamp, to the batch that holds it.
+
+One fixed-width entry a batch, each with its own check; derived from the batches and never trusted
+further than that check. Format: docs/formats/offset-index.md.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from merkql._core.crc32c import crc32c
+from merkql.storage.file_pool import FilePool
+
+ENTRY_SIZE = 24
+TIMESTAMP_MIN = -(1 << 63)
+_ENTRY = struct.Struct("<QIIq")  # first offset, position, check, largest timestamp so far
+_CHECKED = struct.Struct("<QIq")
+
+
+class IndexEntry(NamedTuple):
+    """A batch: its first offset, where it is, and the largest timestamp up to its end."""
+
+    first_offset: int
+    position: int
+    largest_timestamp_ms: int
+
+
+class IndexDamagedError(Exception):
+    """The index contradicts itself or its segment and has to be rebuilt; never leaves storage."""
+
+
+def encode_entry(entry: IndexEntry) -> bytes:
+    check = crc32c(_CHECKED.pack(*entry))
+    return _ENTRY.pack(entry.first_offset, entry.position, check, entry.largest_timestamp_ms)
+
+
+def running_entries(
+    batches: Iterable[tuple[int, int, int, int, int]], base_position: int, largest: int
+) -> list[IndexEntry]:
+    """Entries of consecutive batches whose positions are relative to ``base_position``.
+
+    ``largest``: the largest timestamp of the segment before them. Kept as a running maximum, so
+    that a search by timestamp can bisect although timestamps are not in order.
+    """
+    entries = []
+    for first_offset, position, _size, _count, timestamp in batches:
+        largest = max(largest, timestamp)
+        entries.append(IndexEntry(first_offset, base_position + position, largest))
+    return entries
+
+
+Columns = tuple["array[int]", "array[int]", "array[int]"]  # offsets, words, timestamps
+
+
+class OffsetIndex:
+    """The entries of one segment, loaded when first searched, appended by the writer."""
+
+    def __init__(self, pool: FilePool, path: str, count: int) -> None:
+        self._pool = pool
+        self.path = path
+        self.count = count
+        self._columns: Columns | None = None if count else _columns_of(b"")
+
+    def append(self, entries: list[IndexEntry]) -> None:
+        """Write the entries of new batches behind the last; derived, so not synced here."""
+        data = b"".join(map(encode_entry, entries))
+        self._pool.write(self.path, data, self.count * ENTRY_SIZE)
+        columns = self._columns
+        if columns is not None:
+            for column, more in zip(columns, _columns_of(data), strict=True):
+                column.extend(more)
+        self.count += len(entries)
+
+    def extend_to(self, count: int) -> None:
+        """Take in entries that another process appended."""
+        if count != self.count:
+            self._columns = None
+            self.count = count
+
+    def entry(self, number: int) -> IndexEntry:
+        """The checked entry ``number``; ``IndexDamagedError`` if it does not check out."""
+        offsets, words, timestamps = self._load()
+        word = words[number]
+        entry = IndexEntry(offsets[number], word & 0xFFFFFFFF, timestamps[number])
+        if crc32c(_CHECKED.pack(*entry)) != word >> 32:
+            raise IndexDamagedError(f"{self.path}: entry {number} does not check out")
+        return entry
+
+    def find(self, offset: int) -> int:
+        """The number of the last entry that begins at or below ``offset``."""
+        number = bisect_right(self._load()[0], offset) - 1
+        if number < 0:
+            raise IndexDamagedError(f"{self.path}: no entry at or below offset {offset}")
+        # With its two neighbours sound, a search of a sorted list cannot have been misled.
+        if number + 1 < self.count and self.entry(number + 1).first_offset <= offset:
+            raise IndexDamagedError(f"{self.path}: entries out of order")
+        return number
+
+    def find_timestamp(self, timestamp_ms: int) -> int | None:
+        """The number of the first batch with a record at or after ``timestamp_ms``, or None."""
+        number = bisect_left(self._load()[2], timestamp_ms)
+        if number > 0:
+            self.entry(number - 1)
+        if number >= self.count:
+            return None
+        self.entry(number)
+        return number
+
+    def find_position(self, position: int) -> int:
+        """The number of the first batch at or behind ``position``; ``count`` when there is none."""
+        number = bisect_left(self._load()[1], position, key=lambda word: word & 0xFFFFFFFF)
+        if number < self.count:
+            self.entry(number)
+        return number
+
+    def largest_timestamp_ms(self) -> int:
+        """The largest timestamp in the segment; the smallest number for an empty one."""
+        return self.entry(self.count - 1).largest_timestamp_ms if self.count else TIMESTAMP_MIN
+
+    def unload(self) -> None:
+        """Forget the entries in memory; they are read again when needed."""
+        if self.count:
+            self._columns = None
+
+    def _load(self) -> Columns:
+        columns = self._columns
+        if columns is None:
+            columns = self._columns = self._read()
+        return columns
+
+    def _read(self) -> Columns:
+        size = self.count * ENTRY_SIZE
+        try:
+            data = self._pool.read(self.path, size, 0)
+        except FileNotFoundError:
+            raise IndexDamagedError(f"{self.path} is missing") from None
+        if len(data) < size:
+            raise IndexDamagedError(f"{self.path}: {len(data)} bytes instead of {size}")
+        return _columns_of(data)
+
+
+def _columns_of(data: bytes) -> Columns:
+    words = array("Q", data)
+    timestamps = array("q", data)
+    if sys.byteorder == "big":
+        words.byteswap()
+        timestamps.byteswap()
+    return words[0::3], words[1::3], timestamps[2::3]

@@ -1,0 +1,377 @@
+"""A partition as its users see it: records by offset and time, roots, proofs, what is kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
+from merkql._core.record import Record
+from merkql._core.batch_decoder import decode
+from merkql._core.batch_header import BatchError
+from merkql._core.leaf import entry as entry_bytes
+from merkql._core.leaf import record_digest
+from merkql.errors import CorruptionError, OffsetOutOfRangeError
+from merkql.proof import ConsistencyProof, Proof, leaf_hash, roots_from_consistency
+from merkql.storage import layout, retention as retaining
+from merkql.storage.index_repair import AnyLog, with_index
+from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
+from merkql.storage.recovery import rebuild_whole_tree
+from merkql.storage.salvage import SalvagedRange, salvage
+from merkql.storage.segment import Segment
+from merkql.storage.verification import VerifyReport, verify_log
+
+if TYPE_CHECKING:
+    from merkql.storage.retention import RetentionConfig
+
+FETCH_BYTES = 1 << 20
+RECORDS_UNLIMITED = 1 << 31
+RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
+
+
+class PartitionOwner(Protocol):
+    """What a partition asks of its topic."""
+
+    def open_log(self, index: int) -> AnyLog:
+        """The partition's state, fresh; opened, and mended, at its first use."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the writer still; raises ``ReadOnlyError`` where nothing may be written."""
+
+    @property
+    def retention(self) -> RetentionConfig:
+        """What the topic keeps."""
+
+
+class Partition:
+    """One ordered log of records with a merkle tree over all it ever held.
+
+    Safe to share between threads. Reading takes no lock a writer holds across a sync.
+    """
+
+    def __init__(
+        self, owner: PartitionOwner, topic: str, index: int, now_ms: Callable[[], int]
+    ) -> None:
+        self._owner = owner
+        self._now_ms = now_ms
+        self.topic = topic
+        self.index = index
+        self._buffers: list[bytearray] = []
+
+    def __repr__(self) -> str:
+        return f"<Partition {self.topic}/{self.index}>"
+
+    @property
+    def start_offset(self) -> int:
+        """The first offset retention still shows."""
+        log = self._owner.open_log(self.index)
+        return self._start_of(log)
+
+    @property
+    def end_offset(self) -> int:
+        """The offset of the next record to be written; all below it are durable."""
+        return self._owner.open_log(self.index).end_offset
+
+    def read(self, offset: int) -> Record:
+        """The record at ``offset``. Cost: one read of its batch, about 16 KiB.
+
+        Raises ``OffsetOutOfRangeError`` for one that is not there (yet, or any more) and
+        ``CorruptionError`` when its batch is damaged.
+        """
+        _check_offset(offset, "offset")
+        records = self._fetch(offset, max_records=1, size=None)
+        if not records:
+            log = self._owner.open_log(self.index)
+            raise OffsetOutOfRangeError(offset, self._start_of(log), log.end_offset)
+        return records[0]
+
+    def read_range(self, start: int, stop: int) -> list[Record]:
+        """The records from ``start`` up to, not with, ``stop``; all in memory.
+
+        Raises ``OffsetOutOfRangeError`` when not all of them are there.
+        """
+        _check_offset(start, "start")
+        _check_offset(stop, "stop")
+        log = self._owner.open_log(self.index)
+        if stop > log.end_offset:
+            raise OffsetOutOfRangeError(stop, self._start_of(log), log.end_offset)
+        records: list[Record] = []
+        while start < stop:
+            some = self.fetch(start, max_records=stop - start)
+            records += some
+            start = some[-1].offset + 1
+        return records
+
+    def fetch(
+        self, offset: int, *, max_records: int = RECORDS_UNLIMITED, max_bytes: int = FETCH_BYTES
+    ) -> list[Record]:
+        """Records from ``offset`` on: at least one if there is any, within about ``max_bytes``.
+
+        Empty at the end of the log. Raises ``OffsetOutOfRangeError`` below its start and past its
+        end. Damage raises ``CorruptionError`` once the records before it have been returned.
+        """
+        return self._fetch(offset, max_records=max_records, size=max_bytes)
+
+    def root(self, size: int | None = None) -> bytes:
+        """The tree's root over the first ``size`` records ever written, by default all."""
+        log = self._owner.open_log(self.index)
+        size = self._check_size(log, size, "size")
+        if size == log.end_offset:
+            return log.frontier.root()
+        return self._with_tree(log, lambda: self._historical_root(log, size))
+
+    def proof(self, offset: int, size: int | None = None) -> Proof:
+        """That the record at ``offset`` is in the tree of the first ``size`` records.
+
+        Works for records retained away too; those proofs carry no entry, as the record is gone.
+        Raises ``OffsetOutOfRangeError`` for an offset not written by that size. Cost: a few
+        microseconds, one read a stored level.
+        """
+        _check_offset(offset, "offset")
+        log = self._owner.open_log(self.index)
+        size = self._check_size(log, size, "size")
+        if offset >= size:
+            raise OffsetOutOfRangeError(offset, 0, size)
+        entry, salt = self._entry_of(log, offset)
+        return self._with_tree(log, lambda: self._proof(log, offset, size, (entry, salt)))
+
+    def consistency_proof(self, old: int, new: int | None = None) -> ConsistencyProof:
+        """That the first ``old`` records of the tree of ``new`` records are those of the older tree."""
+        log = self._owner.open_log(self.index)
+        new = self._check_size(log, new, "new")
+        _check_offset(old, "old")
+        if not 1 <= old <= new:
+            raise ValueError(f"old is between 1 and {new} records, not {old}")
+        return self._with_tree(log, lambda: self._consistency(log, old, new))
+
+    def find(self, leaf_hash: bytes) -> int | None:
+        """The offset whose leaf has this hash, or None. Cost: a scan of 32 bytes a record."""
+        if not isinstance(leaf_hash, bytes) or len(leaf_hash) != HASH_SIZE:
+            raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {leaf_hash!r}")
+        log = self._owner.open_log(self.index)
+        step = (1 << 20) // HASH_SIZE
+        for first in range(0, log.end_offset, step):
+            count = min(step, log.end_offset - first)
+            hashes = log.tree.read([(0, first, count)])[0]
+            at = hashes.find(leaf_hash)
+            while at >= 0 and at % HASH_SIZE:
+                at = hashes.find(leaf_hash, at + 1)
+            if at >= 0:
+                return first + at // HASH_SIZE
+        return None
+
+    def offset_for_timestamp(self, timestamp_ms: int) -> int | None:
+        """The first offset still shown whose timestamp is at or after ``timestamp_ms``.
+
+        Milliseconds since 1970, UTC; None when there is no such record.
+        """
+        if not isinstance(timestamp_ms, int):
+            raise TypeError(f"a timestamp is an int of milliseconds, not {timestamp_ms!r}")
+        log = self._owner.open_log(self.index)
+        timestamp_ms = max(-(1 << 63), min(timestamp_ms, (1 << 63) - 1))
+        return retaining.offset_for_timestamp(log, timestamp_ms, self._start_of(log))
+
+    def compact(self) -> int:
+        """Apply retention and leave nothing outside its window but the tree; the bytes freed.
+
+        Writing waits meanwhile. Cost: one segment is rewritten.
+        """
+        with self._owner.exclusive():
+            return retaining.compact(self._writable(), self._owner.retention, self._now_ms())
+
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Recompute every checksum, leaf and root from the records up; writes nothing.
+
+        ``progress`` is told records done and records in all. Raises ``CorruptionError`` at the
+        first thing that is wrong. Cost: a full read.
+        """
+        return verify_log(self._owner.open_log(self.index), progress)
+
+    def salvage(self, start: int = 0, stop: int | None = None) -> SalvagedRange:
+        """What is intact between two offsets of a damaged partition, and what is not.
+
+        The call for damage: it passes what cannot be read and says which offsets that were.
+        """
+        _check_offset(start, "start")
+        return salvage(self._owner.open_log(self.index), start, stop)
+
+    def _fetch(self, offset: int, *, max_records: int, size: int | None) -> list[Record]:
+        for _ in range(RETRIES):
+            log = self._owner.open_log(self.index)
+            start, end = self._start_of(log), log.end_offset
+            if offset == end:
+                return []
+            if not start <= offset < end:
+                raise OffsetOutOfRangeError(offset, start, end)
+            segments = log.all_segments
+            number = bisect_right(segments, offset, key=_first_offset) - 1
+            stop = segments[number + 1].first_offset if number + 1 < len(segments) else end
+            try:
+                records = self._fetch_from(
+                    log, segments[number], offset, (min(stop, end), max_records, size)
+                )
+            except FileNotFoundError as error:
+                missing = error
+                continue  # retention took the segment between our looking and our reading
+            return records
+        raise CorruptionError(str(missing.filename), 0, "the segment is missing") from missing
+
+    def _fetch_from(
+        self, log: AnyLog, segment: Segment, offset: int, limits: tuple[int, int, int | None]
+    ) -> list[Record]:
+        stop, max_records, size = limits
+        entry = with_index(log, segment, lambda s: s.locate(offset))
+        position = entry.position
+        if size is None:
+            size = _batch_size(log, segment, position)
+        buffer = self._buffers.pop() if self._buffers else bytearray(size)
+        try:
+            while True:
+                if len(buffer) != size:
+                    buffer = bytearray(size)
+                count = segment.read_into(buffer, position)
+                records: list[Record] = []
+                try:
+                    result = decode(
+                        memoryview(buffer)[:count],
+                        log.id.topic,
+                        log.id.index,
+                        first_offset=offset,
+                        stop_offset=stop,
+                        max_records=max_records,
+                        expected_offset=entry.first_offset,
+                        records=records,
+                    )
+                except BatchError as error:
+                    if records:
+                        return records  # the damage behind them is the next call's to report
+                    at = position + error.position
+                    raise CorruptionError(segment.path, at, error.reason) from None
+                if records:
+                    return records
+                whole = _batch_size(log, segment, position + result.position)
+                if count < size or whole <= size:
+                    at = position + result.position
+                    raise CorruptionError(segment.path, at, "the batch is cut short")
+                size = whole
+        finally:
+            if size == FETCH_BYTES and len(self._buffers) < 4:
+                self._buffers.append(buffer)
+
+    def _start_of(self, log: AnyLog) -> int:
+        return retaining.visible_start(log, self._owner.retention, self._now_ms())
+
+    def _writable(self) -> PartitionLog:
+        log = self._owner.open_log(self.index)
+        assert isinstance(log, PartitionLog)
+        if log.damage is not None:
+            raise log.damage
+        return log
+
+    def _check_size(self, log: AnyLog, size: int | None, name: str) -> int:
+        if size is None:
+            return log.end_offset
+        _check_offset(size, name)
+        if size > log.end_offset:
+            raise OffsetOutOfRangeError(size, 0, log.end_offset)
+        return size
+
+    def _entry_of(self, log: AnyLog, offset: int) -> tuple[bytes | None, bytes]:
+        """The entry of a record that is still shown, and its salt."""
+        if offset < self._start_of(log):
+            return None, b""
+        record = self.read(offset)
+        salt = b""
+        path = layout.tree_salts(log.tree.directory)
+        if log.has_salts:
+            salt = log.pool.read(path, SALT_SIZE, offset * SALT_SIZE)
+        digest = record_digest(record.key, record.value, record.headers, salt)
+        return entry_bytes(offset, record.timestamp_ms, digest), salt
+
+    def _proof(
+        self, log: AnyLog, offset: int, size: int, content: tuple[bytes | None, bytes]
+    ) -> Proof:
+        entry, salt = content
+        current = log.frontier if size == log.end_offset else None
+        leaf, path, root = prove(offset, size, log.tree.read, current)
+        if entry is not None and leaf_hash(entry) != leaf:
+            raise CorruptionError(
+                layout.tree_level(log.tree.directory, 0),
+                offset * HASH_SIZE,
+                f"the leaf of offset {offset} is not that of its record",
+            )
+        if root != self._root_of(log, size):
+            raise _tree_damage(log, f"the path of offset {offset} does not lead to the root")
+        return Proof(
+            index=offset,
+            size=size,
+            leaf_hash=leaf,
+            path=tuple(path),
+            root=root,
+            entry=entry,
+            salt=salt,
+            topic=self.topic,
+            partition=self.index,
+        )
+
+    def _consistency(self, log: AnyLog, old: int, new: int) -> ConsistencyProof:
+        old_root, new_root = self._root_of(log, old), self._root_of(log, new)
+        path = consistency_path(old, new, log.tree.read)
+        return ConsistencyProof(
+            old_size=old, new_size=new, old_root=old_root, new_root=new_root, path=tuple(path)
+        )
+
+    def _root_of(self, log: AnyLog, size: int) -> bytes:
+        return log.frontier.root() if size == log.end_offset else self._historical_root(log, size)
+
+    def _historical_root(self, log: AnyLog, size: int) -> bytes:
+        """An old root from the stored hashes, checked to be a past of the root we hold."""
+        if not size:
+            return bytes(EMPTY_ROOT)
+        root = root_at(size, log.tree.read)
+        path = consistency_path(size, log.frontier.size, log.tree.read)
+        if roots_from_consistency(size, log.frontier.size, root, path) != (
+            root,
+            log.frontier.root(),
+        ):
+            raise _tree_damage(log, f"the root over {size} records does not lead to the present")
+        return bytes(root)
+
+    def _with_tree(self, log: AnyLog, work: Callable):
+        """``work()``, once more with a rebuilt tree where stored hashes are damaged."""
+        try:
+            return work()
+        except CorruptionError:
+            if not isinstance(log, PartitionLog) or log.damage is not None:
+                raise
+        with self._owner.exclusive():
+            before = log.frontier.root()
+            rebuild_whole_tree(log)
+            if log.frontier.root() != before:
+                log.damage = _tree_damage(log, "the records do not have the root they had")
+                raise log.damage
+        return work()
+
+
+def _tree_damage(log: AnyLog, reason: str) -> CorruptionError:
+    return CorruptionError(log.tree.directory, 0, reason)
+
+
+def _first_offset(segment: Segment) -> int:
+    return segment.first_offset
+
+
+def _batch_size(log: AnyLog, segment: Segment, position: int) -> int:
+    header = log.pool.read(segment.path, 12, position)
+    return 12 + int.from_bytes(header[8:12], "big")
+
+
+def _check_offset(value: object, name: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} is at least 0, not {value}")

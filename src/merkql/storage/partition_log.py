@@ -1,0 +1,273 @@
+"""One partition as its writer holds it: ordered segments, one tree, where it ends and begins.
+
+Only the leader of the group commit changes it (``reserve``, ``encode``, ``apply``); any thread may
+read. What a successor needs is on the tail page after every commit. It is made by recovery.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+from merkql._core.frame import Section
+from merkql._core.frontier import Frontier
+from merkql._core.accumulator import RecordAccumulator
+from merkql._core.batch_encoder import EncodedBatches, encode
+from merkql.errors import CorruptionError
+from merkql.storage import layout, tail_page
+from merkql.storage.file_pool import FilePool
+from merkql.storage.offset_index import TIMESTAMP_MIN, OffsetIndex
+from merkql.storage.segment import ActiveSegment, SealedSegment, Segment
+from merkql.storage.tail_page import TailState
+from merkql.storage.tree_file import TreeFiles
+
+logger = logging.getLogger("merkql.storage")
+BATCH_SIZE_PLAIN = 16 << 10
+BATCH_SIZE_COMPRESSED = 64 << 10
+SALT_SIZE = 16
+HASH_SIZE = 32
+TREE_PREALLOCATION_MIN = 4096
+TREE_PREALLOCATION_MAX = 1 << 20
+
+
+@dataclass(slots=True)
+class LogSettings:
+    """What a partition's writer needs of its topic's configuration."""
+
+    compression: str
+    segment_bytes: int
+    segment_age_ms: int
+    erasable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionId:
+    """Which partition this is, for messages, records and WAL frames."""
+
+    topic: str
+    topic_id: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A group's records for one partition, encoded and hashed, and the tree after them."""
+
+    log: PartitionLog
+    batches: EncodedBatches
+    salts: bytes
+    frontier: Frontier
+    additions: list[tuple[int, int, bytes]]
+
+    def section(self) -> Section:
+        return Section(
+            self.log.id.topic_id,
+            self.log.id.index,
+            self.log.end_offset,
+            self.batches.count,
+            self.batches.data,
+            self.salts,
+        )
+
+
+class PartitionLog:
+    """The state of one partition in the process that writes it."""
+
+    def __init__(
+        self, pool: FilePool, directory: str, identity: PartitionId, settings: LogSettings
+    ) -> None:
+        self.pool = pool
+        self.directory = directory
+        self.id = identity
+        self.settings = settings
+        self.tree = TreeFiles(pool, layout.tree_directory(directory))
+        self.segments: tuple[SealedSegment, ...] = ()
+        self.active: ActiveSegment = None  # type: ignore[assignment]  # set by recovery
+        self.frontier = Frontier()
+        self.start_offset = 0
+        self.end_offset = 0
+        self.damage: CorruptionError | None = None
+        self._tip = (0, 0, 0)  # offset, position and index count of the end, set as one
+        self.checkpoint = (0, 0, 0)  # the same, of what is synced
+        self.writer = 0
+        self.boot_id = bytes(16)
+        self.names_unsynced = False
+        self.unsynced_bytes = 0
+        self._tree_allocated: dict[int, int] = {}
+        self._segment_born = time.monotonic()
+        self._sync_lock = threading.Lock()
+
+    @property
+    def all_segments(self) -> tuple[Segment, ...]:
+        """Every segment in order; the active one, last, may be empty."""
+        return (*self.segments, self.active)
+
+    @property
+    def has_salts(self) -> bool:
+        """Whether each record has a salt under its digest."""
+        return self.settings.erasable
+
+    @property
+    def tail_path(self) -> str:
+        return layout.tail_page(self.directory)
+
+    def reserve(self, accumulators: list[RecordAccumulator]) -> None:
+        """Roll if it is time and set space aside, so that nothing after the sync can fail for it.
+
+        Raises ``CorruptionError`` for a damaged partition and ``OSError`` when space is out.
+        """
+        if self.damage is not None:
+            raise self.damage
+        size = sum(accumulator.size_bytes for accumulator in accumulators)
+        count = sum(map(len, accumulators))
+        if self._wants_roll(size):
+            self.roll()
+        batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
+        self.active.reserve(size + batch_count * 64, batch_count)
+        self._reserve_tree(count)
+
+    def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
+        """Encode and hash the group's records; changes nothing."""
+        plain = self.settings.compression == "none"
+        salts = b""
+        if self.settings.erasable:
+            salts = os.urandom(SALT_SIZE * sum(map(len, accumulators)))
+        batches = encode(
+            accumulators,
+            self.end_offset,
+            compression=self.settings.compression,
+            batch_size_bytes=BATCH_SIZE_PLAIN if plain else BATCH_SIZE_COMPRESSED,
+            salts=salts or None,
+        )
+        frontier = self.frontier.copy()
+        additions = frontier.append(batches.leaf_hashes)
+        return Prepared(self, batches, salts, frontier, additions)
+
+    def apply(self, prepared: Prepared) -> None:
+        """Write what the WAL now holds to segment, index and tree, and make it visible."""
+        batches = prepared.batches
+        self.active.append(batches.data, batches.batches)
+        self.tree.write(prepared.additions)
+        if prepared.salts:
+            path = layout.tree_salts(self.tree.directory)
+            self.pool.write(path, prepared.salts, SALT_SIZE * self.end_offset, critical=True)
+        self.unsynced_bytes += len(batches.data)
+        self.frontier = prepared.frontier
+        self.move_end(self.end_offset + batches.count)
+        self.write_tail_page()
+
+    def move_end(self, end_offset: int) -> None:
+        """Make the records up to ``end_offset`` visible in this process."""
+        self._tip = (end_offset, self.active.end_position, self.active.index.count)
+        self.end_offset = end_offset
+
+    def write_tail_page(self) -> None:
+        """Tell readers, and whoever writes next, where the log ends now."""
+        self.pool.write(self.tail_path, tail_page.encode(self.tail_state()), 0)
+
+    def tail_state(self) -> TailState:
+        offset, position, index_count = self.checkpoint
+        return TailState(
+            end_offset=self.end_offset,
+            segment_offset=self.active.first_offset,
+            position=self.active.end_position,
+            index_count=self.active.index.count,
+            peaks=self.frontier.peaks,
+            start_offset=self.start_offset,
+            checkpoint_offset=offset,
+            checkpoint_position=position,
+            checkpoint_index_count=index_count,
+            largest_timestamp_ms=self.active.largest_timestamp_ms,
+            writer=self.writer,
+            boot_id=self.boot_id,
+        )
+
+    def roll(self) -> None:
+        """Seal the last segment, durably, and begin the next; on the writer's path."""
+        with self._sync_lock:
+            sealed = self.active.seal()
+            self._sync_derived()
+            self.begin_segment(self.end_offset)
+            self.segments = (*self.segments, sealed)
+            self.checkpoint = (self.end_offset, 0, 0)
+            self.unsynced_bytes = 0
+        self.write_tail_page()
+
+    def begin_segment(self, first_offset: int) -> None:
+        """Make the empty file of the next segment; its name is durable with the next sync point."""
+        index = OffsetIndex(self.pool, layout.segment_index(self.directory, first_offset), 0)
+        active = ActiveSegment(self.pool, self.directory, first_offset, 0, index, TIMESTAMP_MIN)
+        self.pool.write(active.path, b"", 0)
+        self.names_unsynced = True
+        self.active = active
+        self._tip = (first_offset, 0, 0)
+        self._segment_born = time.monotonic()
+
+    def sync_point(self) -> None:
+        """Make all that is visible now durable in the segment, so that the WAL may forget it.
+
+        Runs beside the writer: what is appended during the call may or may not be covered.
+        """
+        with self._sync_lock:
+            tip = self._tip  # read before the syncs, so covered by them
+            if self.checkpoint == tip and not self.names_unsynced:
+                return
+            self.unsynced_bytes = 0
+            self.active.sync()
+            self._sync_derived()
+            self.checkpoint = tip
+
+    def close(self) -> None:
+        """A clean close: trimmed, durable, and said so on the tail page."""
+        with self._sync_lock:
+            self.active.trim()
+            self.active.sync()
+            self.trim_tree()
+            self._sync_derived()
+        page = tail_page.encode(self.tail_state().cleaned())
+        self.pool.write(self.tail_path, page.ljust(tail_page.SIZE, b"\0"), 0)
+        self.pool.sync(self.tail_path)
+        self.pool.sync_names(self.directory)
+
+    def trim_tree(self) -> None:
+        """Give back the space reserved for hashes and not used."""
+        self.tree.truncate(self.end_offset)
+        self._tree_allocated.clear()
+
+    def _sync_derived(self) -> None:
+        self.tree.sync()
+        if self.settings.erasable and self.end_offset:
+            self.pool.sync(layout.tree_salts(self.tree.directory))
+        if self.names_unsynced:
+            self.names_unsynced = False
+            self.pool.sync_names(self.directory)
+            self.pool.sync_names(self.tree.directory)
+
+    def _wants_roll(self, size: int) -> bool:
+        active = self.active
+        if not active.end_position:
+            return False
+        if active.end_position + size > self.settings.segment_bytes:
+            return True
+        age_ms = (time.monotonic() - self._segment_born) * 1000
+        return age_ms > self.settings.segment_age_ms
+
+    def _reserve_tree(self, count: int) -> None:
+        """Space for the hashes of ``count`` more leaves, at every stored level."""
+        level = 0
+        while True:
+            needed = ((self.end_offset + count) >> level) * HASH_SIZE
+            if not needed:
+                return
+            if needed > self._tree_allocated.get(level, 0):
+                begin = (self.end_offset >> level) * HASH_SIZE
+                step = min(max(begin, TREE_PREALLOCATION_MIN), TREE_PREALLOCATION_MAX)
+                target = -(-needed // step) * step + TREE_PREALLOCATION_MIN
+                path = layout.tree_level(self.tree.directory, level)
+                self.pool.allocate(path, begin, target - begin)
+                self._tree_allocated[level] = target
+            level += 4
+

@@ -1,0 +1,193 @@
+"""One partition as a process that does not write sees it: what is durable now, nothing more.
+
+The tail page of the writer says where the log ends. Where there is none to trust (the machine was
+started since, the file is damaged) whole batches in the last segment count. Never writes.
+"""
+
+from __future__ import annotations
+
+from merkql._core.frontier import Frontier
+from merkql._core.merkle import peaks_at
+from merkql.errors import CorruptionError
+from merkql.storage import layout, tail_page
+from merkql.storage.file_pool import FilePool
+from merkql.storage.offset_index import (
+    ENTRY_SIZE,
+    TIMESTAMP_MIN,
+    IndexDamagedError,
+    IndexEntry,
+    OffsetIndex,
+    running_entries,
+)
+from merkql.storage.partition_log import PartitionId
+from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.start_file import read_start
+from merkql.storage.tail_page import TailState
+from merkql.storage.tree_file import TreeFiles
+
+
+class ScannedIndex:
+    """Index entries made from the batches themselves, in memory only."""
+
+    def __init__(self, path: str, entries: list[IndexEntry]) -> None:
+        self.path = path
+        self._entries = entries
+
+    @property
+    def count(self) -> int:
+        return len(self._entries)
+
+    def entry(self, number: int) -> IndexEntry:
+        return self._entries[number]
+
+    def find(self, offset: int) -> int:
+        low = -1
+        for number, entry in enumerate(self._entries):
+            if entry.first_offset > offset:
+                break
+            low = number
+        if low < 0:
+            raise IndexDamagedError(f"{self.path}: no entry at or below offset {offset}")
+        return low
+
+    def find_timestamp(self, timestamp_ms: int) -> int | None:
+        found = (n for n, e in enumerate(self._entries) if e.largest_timestamp_ms >= timestamp_ms)
+        return next(found, None)
+
+    def find_position(self, position: int) -> int:
+        found = (n for n, e in enumerate(self._entries) if e.position >= position)
+        return next(found, self.count)
+
+    def largest_timestamp_ms(self) -> int:
+        return self._entries[-1].largest_timestamp_ms if self._entries else TIMESTAMP_MIN
+
+    def unload(self) -> None:
+        """Nothing to forget: there is no file to read it from again."""
+
+
+class GrowingSegment(Segment):
+    """The last segment, as far as its writer has said it is durable."""
+
+    def __init__(
+        self,
+        pool: FilePool,
+        directory: str,
+        first_offset: int,
+        end_position: int,
+        index: OffsetIndex | ScannedIndex,
+    ) -> None:
+        super().__init__(pool, directory, first_offset)
+        self._end_position = end_position
+        self.index = index
+
+    @property
+    def end_position(self) -> int:
+        return self._end_position
+
+
+class ReaderLog:
+    """A partition's state for readers; ``refresh`` before each use."""
+
+    def __init__(
+        self, pool: FilePool, directory: str, identity: PartitionId, boot_id: bytes
+    ) -> None:
+        self.pool = pool
+        self.directory = directory
+        self.id = identity
+        self.tree = TreeFiles(pool, layout.tree_directory(directory))
+        self.damage: CorruptionError | None = None
+        self.has_salts = pool.exists(layout.tree_salts(self.tree.directory))
+        self.segments: tuple[SealedSegment, ...] = ()
+        self.active: Segment = self._growing(0, 0, ScannedIndex(directory, []))
+        self.frontier = Frontier()
+        self.start_offset = 0
+        self.end_offset = 0
+        self._boot_id = boot_id
+        self._page: TailState | None = None
+        self._scanned_size = -1
+
+    @property
+    def all_segments(self) -> tuple[Segment, ...]:
+        """Every segment in order; the last may be empty."""
+        return (*self.segments, self.active)
+
+    def refresh(self) -> None:
+        """Look where the log ends now. Cost: one read of a page when nothing changed."""
+        page = tail_page.read(self.pool, layout.tail_page(self.directory))
+        if page is not None and (page.clean or page.boot_id == self._boot_id):
+            if page != self._page:
+                self._follow(page)
+                self._page = page
+        else:
+            self._page = None
+            self._scan()
+
+    def _follow(self, page: TailState) -> None:
+        if self._page is None or page.segment_offset != self._page.segment_offset:
+            self._list_segments(page.segment_offset)
+        index = self.active.index if self._page is not None else None
+        if isinstance(index, OffsetIndex) and self.active.first_offset == page.segment_offset:
+            index.extend_to(page.index_count)
+        else:
+            path = layout.segment_index(self.directory, page.segment_offset)
+            index = OffsetIndex(self.pool, path, page.index_count)
+        self.active = self._growing(page.segment_offset, page.position, index)
+        self.frontier = Frontier(page.end_offset, page.peaks)
+        self.start_offset = max(page.start_offset, self._first_offset())
+        self.end_offset = page.end_offset
+
+    def _scan(self) -> None:
+        """Whole batches in the last segment count, where no page can be trusted."""
+        firsts = self._offsets_on_disk()
+        if not firsts:
+            return
+        path = layout.segment(self.directory, firsts[-1])
+        size = self.pool.size(path)
+        if size == self._scanned_size and firsts[-1] == self.active.first_offset:
+            return
+        self._list_segments(firsts[-1])
+        entries: list[IndexEntry] = []
+        end_offset, end_position, largest = firsts[-1], 0, TIMESTAMP_MIN
+        for run in scan_segment(self.pool, path, position=0, expected_offset=firsts[-1]):
+            entries += running_entries(run.batches, run.position, largest)
+            largest = entries[-1].largest_timestamp_ms if entries else largest
+            end_offset, end_position = run.next_offset, run.end_position
+        index = ScannedIndex(layout.segment_index(self.directory, firsts[-1]), entries)
+        self.active = self._growing(firsts[-1], end_position, index)
+        self.frontier = self._frontier_of_files(end_offset)
+        start = read_start(self.pool, layout.start_file(self.directory))
+        self.start_offset = max(start, self._first_offset())
+        self.end_offset = end_offset
+        self._scanned_size = size
+
+    def _frontier_of_files(self, size: int) -> Frontier:
+        """The tree as its files have it; an empty one where they do not reach that far."""
+        try:
+            return Frontier(size, peaks_at(size, self.tree.read))
+        except CorruptionError:
+            return Frontier()
+
+    def _growing(
+        self, first_offset: int, end_position: int, index: OffsetIndex | ScannedIndex
+    ) -> GrowingSegment:
+        return GrowingSegment(self.pool, self.directory, first_offset, end_position, index)
+
+    def _first_offset(self) -> int:
+        return self.all_segments[0].first_offset
+
+    def _list_segments(self, last: int) -> None:
+        known = {segment.first_offset: segment for segment in self.segments}
+        firsts = [first for first in self._offsets_on_disk() if first <= last]
+        pairs = zip(firsts, firsts[1:], strict=False)
+        self.segments = tuple(
+            known.get(first) or SealedSegment(self.pool, self.directory, first, following)
+            for first, following in pairs
+        )
+
+    def _offsets_on_disk(self) -> list[int]:
+        try:
+            names = self.pool.files.list_directory(self.directory)
+        except FileNotFoundError:
+            return []  # the topic was deleted meanwhile
+        return sorted(o for o in map(layout.parse_segment, names) if o is not None)
+

@@ -1,0 +1,380 @@
+"""Opens a partition for writing: as it was left by a clean close, or mended after a crash.
+
+Scan the last segment from the last point known to be synced, put back what the WAL holds, rebuild
+what is derived, judge the rest: an unsynced tail is cut and logged, anything else that is wrong
+makes the partition's ``damage``. Only this module cuts. The rules: docs/durability.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from merkql._core.frame import Section
+from merkql._core.frontier import Frontier
+from merkql._core.merkle import peaks_at
+from merkql._core.batch_decoder import leaf_hashes
+from merkql._core.batch_header import scan
+from merkql.errors import CorruptionError
+from merkql.storage import layout, tail_page
+from merkql.storage.batch_search import find_whole_batch
+from merkql.storage.offset_index import (
+    ENTRY_SIZE,
+    TIMESTAMP_MIN,
+    IndexDamagedError,
+    OffsetIndex,
+    encode_entry,
+    running_entries,
+)
+from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
+from merkql.storage.segment import ActiveSegment, BatchTuple, SealedSegment, scan_segment
+from merkql.storage.start_file import read_start
+from merkql.storage.tail_page import TailState
+
+logger = logging.getLogger("merkql.recovery")
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The last segment as the scan and the WAL show it; positions are absolute."""
+
+    first_offset: int
+    batches: list[BatchTuple]  # from the scan start on
+    scan_offset: int
+    scan_position: int
+    scan_index_count: int
+    end_offset: int
+    end_position: int
+    file_size: int
+    reason: str
+
+
+def open_log(
+    log: PartitionLog, *, clean: bool, sections: list[Section], boot_id: bytes
+) -> PartitionLog:
+    """Fill an empty ``log`` from its directory; ``sections`` is what the WAL holds for it.
+
+    Everything visible afterwards is durable, except under a clean mark, where it was already.
+    """
+    _remove_leftovers(log)
+    page = tail_page.read(log.pool, log.tail_path)
+    log.start_offset = read_start(log.pool, layout.start_file(log.directory))
+    firsts = _segment_offsets(log)
+    if clean and page is not None and page.clean and _open_clean(log, page, firsts):
+        return log
+    trusted = page if page is not None and (page.clean or page.boot_id == boot_id) else None
+    if trusted is not None:
+        log.start_offset = max(log.start_offset, trusted.start_offset)
+    promised = _promised_end(page, trusted)
+    if not firsts:
+        _begin(log, promised, sections)
+        firsts = [log.active.first_offset]
+    log.segments = _sealed(log, firsts)
+    log.start_offset = max(log.start_offset, firsts[0])
+    tail = _scan_tail(log, firsts[-1], page)
+    try:
+        _replay(log, tail, sections)
+        _judge(log, tail, promised)
+    except CorruptionError as damage:
+        logger.error("%s", damage)
+        log.damage = damage
+    _open_tail(log, tail)
+    if log.damage is None:
+        _rebuild_tree(log, tail, trusted)
+    if log.damage is None:
+        log.sync_point()
+        log.write_tail_page()
+    return log
+
+
+def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
+    """Take the page's word, if every file has the size it states."""
+    if not firsts or firsts[-1] != page.segment_offset:
+        return False
+    pool = log.pool
+    index_path = layout.segment_index(log.directory, page.segment_offset)
+    index_size = pool.size(index_path) if pool.exists(index_path) else 0
+    if (
+        pool.size(layout.segment(log.directory, page.segment_offset)) != page.position
+        or index_size != page.index_count * ENTRY_SIZE
+        or not _tree_reaches(log, page.end_offset)
+    ):
+        return False
+    index = OffsetIndex(pool, index_path, page.index_count)
+    log.segments = _sealed(log, firsts)
+    log.active = ActiveSegment(
+        pool, log.directory, page.segment_offset, page.position, index, page.largest_timestamp_ms
+    )
+    log.frontier = Frontier(page.end_offset, page.peaks)
+    log.start_offset = max(log.start_offset, page.start_offset, firsts[0])
+    log.move_end(page.end_offset)
+    log.checkpoint = (page.end_offset, page.position, page.index_count)
+    return True
+
+
+def _promised_end(page: TailState | None, trusted: TailState | None) -> int:
+    """The end below which every record was durable once, as far as anything left tells."""
+    if trusted is not None:
+        return trusted.end_offset
+    return page.checkpoint_offset if page is not None else 0
+
+
+def _begin(log: PartitionLog, promised: int, sections: list[Section]) -> None:
+    """A partition without a segment: new, or bereft."""
+    if promised or (log.start_offset and not sections):
+        log.damage = CorruptionError(
+            layout.segment(log.directory, 0),
+            0,
+            f"no segment is left of a log that ended at offset {max(promised, log.start_offset)}",
+        )
+        logger.error("%s", log.damage)
+    elif sections and sections[0].first_offset:
+        log.damage = CorruptionError(
+            layout.segment(log.directory, 0),
+            0,
+            f"no segment is left before offset {sections[0].first_offset}",
+        )
+        logger.error("%s", log.damage)
+    log.begin_segment(0)
+
+
+def _remove_leftovers(log: PartitionLog) -> None:
+    for name in log.pool.files.list_directory(log.directory):
+        if name.endswith(layout.TEMPORARY_SUFFIX):
+            path = f"{log.directory}/{name}"
+            logger.info("%s: left by an interrupted operation, removed", path)
+            log.pool.remove(path)
+
+
+def _segment_offsets(log: PartitionLog) -> list[int]:
+    names = log.pool.files.list_directory(log.directory)
+    return sorted(o for o in map(layout.parse_segment, names) if o is not None)
+
+
+def _sealed(log: PartitionLog, firsts: list[int]) -> tuple[SealedSegment, ...]:
+    return tuple(
+        SealedSegment(log.pool, log.directory, first, following)
+        for first, following in zip(firsts, firsts[1:], strict=False)
+    )
+
+
+def _scan_tail(log: PartitionLog, first_offset: int, page: TailState | None) -> _Tail:
+    """Walk the last segment from the page's checkpoint, or from its beginning."""
+    path = layout.segment(log.directory, first_offset)
+    file_size = log.pool.size(path)
+    offset, position, index_count = first_offset, 0, 0
+    if (
+        page is not None
+        and page.segment_offset == first_offset
+        and page.checkpoint_position <= file_size
+        and _index_reaches(log, first_offset, page)
+        and _tree_reaches(log, page.checkpoint_offset)
+    ):
+        offset = page.checkpoint_offset
+        position = page.checkpoint_position
+        index_count = page.checkpoint_index_count
+    tail = _Tail(first_offset, [], offset, position, index_count, offset, position, file_size, "")
+    for run in scan_segment(log.pool, path, position=position, expected_offset=offset):
+        tail.batches += [(b[0], run.position + b[1], *b[2:]) for b in run.batches]
+        tail.end_offset, tail.end_position = run.next_offset, run.end_position
+        tail.reason = run.reason
+    return tail
+
+
+def _index_reaches(log: PartitionLog, first_offset: int, page: TailState) -> bool:
+    """Whether the index file holds sound entries up to the page's checkpoint."""
+    count = page.checkpoint_index_count
+    path = layout.segment_index(log.directory, first_offset)
+    if not count:
+        return page.checkpoint_position == 0
+    if not log.pool.exists(path) or log.pool.size(path) < count * ENTRY_SIZE:
+        return False
+    try:
+        last = OffsetIndex(log.pool, path, count).entry(count - 1)
+    except IndexDamagedError:
+        return False
+    segment = layout.segment(log.directory, first_offset)
+    batch = log.pool.read(segment, page.checkpoint_position - last.position, last.position)
+    result = scan(batch, last.first_offset)
+    return result.verdict == "clean" and result.next_offset == page.checkpoint_offset
+
+
+def _replay(log: PartitionLog, tail: _Tail, sections: list[Section]) -> None:
+    """Write the WAL's batches where they belong in the last segment.
+
+    Also those the scan found there: after a failed sync the page cache may hold what the disk
+    does not, and writing them again settles that.
+    """
+    path = layout.segment(log.directory, tail.first_offset)
+    position_of = {batch[0]: batch[1] for batch in tail.batches}
+    position_of[tail.end_offset] = tail.end_position
+    position = end_offset = -1
+    batches: list[BatchTuple] = []
+    for section in sections:
+        result = scan(section.data, section.first_offset)
+        for first, start, size, count, timestamp in result.batches:
+            if first < tail.scan_offset:
+                continue
+            if position < 0:
+                if first not in position_of:
+                    raise CorruptionError(
+                        path,
+                        tail.end_position,
+                        f"records {tail.end_offset} to {first - 1} are missing: "
+                        f"the write-ahead log goes on at offset {first} ({tail.reason})",
+                    )
+                position = position_of[first]
+            elif first != end_offset:
+                raise CorruptionError(path, position, f"the write-ahead log skips to {first}")
+            log.pool.write(path, section.data[start : start + size], position, critical=True)
+            batches.append((first, position, size, count, timestamp))
+            position += size
+            end_offset = first + count
+        _replay_salts(log, section, tail)
+    if not batches:
+        return
+    kept = [batch for batch in tail.batches if batch[0] < batches[0][0]]
+    after = [b for b in tail.batches if b[0] >= end_offset and position_of[end_offset] == position]
+    if after:
+        end_offset, position = tail.end_offset, tail.end_position
+    tail.batches = kept + batches + after
+    tail.end_offset, tail.end_position = end_offset, position
+    tail.file_size = max(tail.file_size, position)
+
+
+def _replay_salts(log: PartitionLog, section: Section, tail: _Tail) -> None:
+    if section.salts and section.first_offset + section.record_count > tail.scan_offset:
+        path = layout.tree_salts(log.tree.directory)
+        log.pool.write(path, section.salts, section.first_offset * SALT_SIZE, critical=True)
+
+
+def _judge(log: PartitionLog, tail: _Tail, promised: int) -> None:
+    """Tell a torn tail, which is cut, from damage, which is reported."""
+    path = layout.segment(log.directory, tail.first_offset)
+    later = find_whole_batch(
+        log.pool, path, tail.end_position, tail.file_size, offset_min=tail.end_offset
+    )
+    if later is not None:
+        raise CorruptionError(
+            path,
+            tail.end_position,
+            f"{tail.reason or 'unused space'}, and whole batches follow "
+            f"from offset {later[0]} at byte {later[1]}",
+        )
+    if tail.end_offset < promised:
+        raise CorruptionError(
+            path,
+            tail.end_position,
+            f"the log ends at offset {tail.end_offset} and had ended at {promised}"
+            + (f": {tail.reason}" if tail.reason else ""),
+        )
+    rest = log.pool.read(path, tail.file_size - tail.end_position, tail.end_position)
+    if rest.strip(b"\0"):
+        logger.warning(
+            "%s: torn write at byte %d cut, %d bytes; the log ends at offset %d",
+            path,
+            tail.end_position,
+            len(rest),
+            tail.end_offset,
+        )
+    log.pool.truncate(path, tail.end_position)
+
+
+def _open_tail(log: PartitionLog, tail: _Tail) -> None:
+    """The active segment and its index, entries rewritten from the scan start on."""
+    pool = log.pool
+    index_path = layout.segment_index(log.directory, tail.first_offset)
+    largest = TIMESTAMP_MIN
+    if tail.scan_index_count:
+        before = OffsetIndex(pool, index_path, tail.scan_index_count)
+        largest = before.largest_timestamp_ms()
+    entries = running_entries(tail.batches, 0, largest)
+    content = b"".join(map(encode_entry, entries))
+    begin = tail.scan_index_count * ENTRY_SIZE
+    count = tail.scan_index_count + len(entries)
+    if log.damage is None:
+        old = pool.read(index_path, len(content), begin) if pool.exists(index_path) else b""
+        if old != content:
+            logger.info("%s: rebuilt from entry %d on", index_path, tail.scan_index_count)
+            pool.write(index_path, content, begin)
+        pool.truncate(index_path, count * ENTRY_SIZE)
+    index = OffsetIndex(pool, index_path, count)
+    if entries:
+        largest = entries[-1].largest_timestamp_ms
+    log.active = ActiveSegment(
+        pool, log.directory, tail.first_offset, tail.end_position, index, largest
+    )
+    log.checkpoint = (tail.scan_offset, tail.scan_position, tail.scan_index_count)
+    log.names_unsynced = True
+    log.move_end(tail.end_offset)
+    log.start_offset = min(log.start_offset, tail.end_offset)
+
+
+def _tree_reaches(log: PartitionLog, size: int) -> bool:
+    """Whether every tree file is long enough for ``size`` leaves."""
+    level = 0
+    while size >> level:
+        path = layout.tree_level(log.tree.directory, level)
+        if not log.pool.exists(path) or log.pool.size(path) < (size >> level) * HASH_SIZE:
+            return False
+        level += 4
+    return True
+
+
+def _rebuild_tree(log: PartitionLog, tail: _Tail, trusted: TailState | None) -> None:
+    """The tree at the end: from its files as far as they were synced, then from the records."""
+    known = trusted.peaks if trusted is not None and trusted.end_offset == log.end_offset else None
+    try:
+        if _tree_reaches(log, tail.scan_offset):
+            log.frontier = Frontier(tail.scan_offset, peaks_at(tail.scan_offset, log.tree.read))
+            _append_leaves(log, tail.first_offset, tail.scan_position, tail.scan_offset)
+            if known in (None, log.frontier.peaks):
+                return
+        rebuild_whole_tree(log)
+        if known not in (None, log.frontier.peaks):
+            raise CorruptionError(
+                log.tail_path, 0, "the records do not have the root the tail page states"
+            )
+    except CorruptionError as damage:
+        logger.error("%s", damage)
+        log.damage = damage
+
+
+def rebuild_whole_tree(log: PartitionLog) -> None:
+    """Make every stored hash again from the records that are here.
+
+    Hashes of records retained away cannot be made again: they have to be there. Cost: a scan.
+    """
+    first = log.all_segments[0].first_offset
+    logger.warning("%s: rebuilding the tree from offset %d", log.tree.directory, first)
+    if not _tree_reaches(log, first):
+        path = layout.tree_level(log.tree.directory, 0)
+        raise CorruptionError(
+            path, 0, f"hashes of records below {first}, which are gone, are missing"
+        )
+    log.frontier = Frontier(first, peaks_at(first, log.tree.read))
+    for segment in log.all_segments:
+        _append_leaves(log, segment.first_offset, 0, segment.first_offset)
+    log.trim_tree()
+
+
+def _append_leaves(log: PartitionLog, segment_offset: int, position: int, offset: int) -> None:
+    """Hash the records of a segment from ``position`` on into the tree and its files."""
+    path = layout.segment(log.directory, segment_offset)
+    end = log.active.end_position if segment_offset == log.active.first_offset else None
+    for run in scan_segment(log.pool, path, position=position, expected_offset=offset, end=end):
+        if run.verdict not in ("", "clean"):
+            raise CorruptionError(path, run.end_position, run.reason)
+        if run.batches:
+            salts = _read_salts(log, run.batches[0][0], run.next_offset)
+            log.tree.write(log.frontier.append(leaf_hashes(run.data, salts=salts)))
+
+
+def _read_salts(log: PartitionLog, first: int, stop: int) -> bytes | None:
+    if not log.settings.erasable:
+        return None
+    path = layout.tree_salts(log.tree.directory)
+    salts = log.pool.read(path, (stop - first) * SALT_SIZE, first * SALT_SIZE)
+    if len(salts) < (stop - first) * SALT_SIZE:
+        raise CorruptionError(path, first * SALT_SIZE, "salts are missing")
+    return salts

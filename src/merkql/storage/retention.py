@@ -1,0 +1,238 @@
+"""What a partition still shows, and giving the rest of the disk back.
+
+The window is exact to the record for a count and an age, to the batch for a size. Whole segments
+go at once; ``compact`` rewrites the one the window begins in. The tree keeps every hash.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from merkql._core.accumulator import RecordAccumulator
+from merkql._core.record import Record
+from merkql._core.batch_decoder import decode
+from merkql._core.batch_encoder import encode
+from merkql.errors import CorruptionError
+from merkql.storage import layout
+from merkql.storage.index_repair import AnyLog, with_index
+from merkql.storage.offset_index import (
+    TIMESTAMP_MIN,
+    IndexEntry,
+    OffsetIndex,
+    encode_entry,
+    running_entries,
+)
+from merkql.storage.partition_log import BATCH_SIZE_COMPRESSED, PartitionLog
+from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.start_file import write_start
+
+logger = logging.getLogger("merkql.retention")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionConfig:
+    """How much of each partition stays readable; ``None`` sets no limit.
+
+    ``max_records``: the newest so many records. ``max_bytes``: the newest batches that take
+    together at most so many bytes on disk. ``max_age_ms``: from the first record on that is at most
+    so old, by its timestamp, in milliseconds. Proofs and roots are kept whatever the limits.
+    """
+
+    max_records: int | None = None
+    max_bytes: int | None = None
+    max_age_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_records", "max_bytes", "max_age_ms"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"retention {name} is an int or None, not {value!r}")
+            if not 0 < value < 1 << 63:
+                raise ValueError(f"retention {name} is at least 1 (or None), not {value}")
+
+
+def visible_start(log: AnyLog, retention: RetentionConfig, now_ms: int) -> int:
+    """The first offset that is shown now."""
+    start = log.start_offset
+    end = log.end_offset
+    if retention.max_records is not None:
+        start = max(start, end - retention.max_records)
+    if retention.max_bytes is not None:
+        start = max(start, _start_by_size(log, retention.max_bytes))
+    if retention.max_age_ms is not None and start < end:
+        start = max(start, _start_by_age(log, now_ms - retention.max_age_ms, start))
+    return min(start, end)
+
+
+def _start_by_size(log: AnyLog, max_bytes: int) -> int:
+    remaining = max_bytes
+    for segment in reversed(log.all_segments):
+        if segment.end_position > remaining:
+            return with_index(log, segment, partial(_first_behind, log, remaining))
+        remaining -= segment.end_position
+    return 0
+
+
+def _first_behind(log: AnyLog, size: int, segment: Segment) -> int:
+    """The first offset of the batches that are whole within the last ``size`` bytes."""
+    number = segment.index.find_position(segment.end_position - size)
+    if number < segment.index.count:
+        return segment.index.entry(number).first_offset
+    return segment.end_offset if isinstance(segment, SealedSegment) else log.end_offset
+
+
+def _start_by_age(log: AnyLog, cutoff_ms: int, start: int) -> int:
+    found = offset_for_timestamp(log, cutoff_ms, start)
+    return log.end_offset if found is None else found
+
+
+def offset_for_timestamp(log: AnyLog, timestamp_ms: int, start: int) -> int | None:
+    """The first offset from ``start`` on whose timestamp is at or after ``timestamp_ms``."""
+    for segment in log.all_segments:
+        if isinstance(segment, SealedSegment) and segment.end_offset <= start:
+            continue
+        found = with_index(log, segment, partial(_find_in_segment, log, timestamp_ms, start))
+        if found is not None:
+            return found
+    return None
+
+
+def _find_in_segment(log: AnyLog, timestamp_ms: int, start: int, segment: Segment) -> int | None:
+    number = segment.index.find_timestamp(timestamp_ms)
+    if number is None:
+        return None
+    # A running maximum may stem from a batch below the start: look on from there.
+    number = max(number, segment.index.find(max(start, segment.first_offset)))
+    for entry in (segment.index.entry(n) for n in range(number, segment.index.count)):
+        for record in _records_at(log, segment, entry, max(start, entry.first_offset)):
+            if record.timestamp_ms >= timestamp_ms:
+                return record.offset
+    return None
+
+
+def _records_at(
+    log: AnyLog, segment: Segment, entry: IndexEntry, first: int
+) -> list[Record]:
+    header = log.pool.read(segment.path, 12, entry.position)
+    size = 12 + int.from_bytes(header[8:12], "big")
+    data = log.pool.read(segment.path, size, entry.position)
+    result = decode(
+        data,
+        log.id.topic,
+        log.id.index,
+        first_offset=first,
+        stop_offset=log.end_offset,
+        max_records=1 << 31,
+        expected_offset=entry.first_offset,
+    )
+    return result.records
+
+
+def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
+    """Move the start and remove the segments below it; how many bytes went. By the leader only."""
+    start = visible_start(log, retention, now_ms)
+    if start == log.end_offset and log.active.end_position and start > log.active.first_offset:
+        log.roll()
+    removable = [s for s in log.segments if s.end_offset <= start]
+    by_clock = retention.max_bytes is not None or retention.max_age_ms is not None
+    if start > log.start_offset and (removable or by_clock):
+        keep_start(log, start)
+    if not removable:
+        return 0
+    log.tree.sync()  # the hashes outlive the records they were made of
+    log.segments = tuple(s for s in log.segments if s.end_offset > start)
+    size = 0
+    for segment in removable:
+        size += segment.end_position
+        segment.remove()
+        logger.info("%s: %d records retained away", segment.path, segment.end_offset)
+    log.pool.sync_names(log.directory)
+    return size
+
+
+def keep_start(log: PartitionLog, start: int) -> None:
+    """Make ``start`` the first offset for good, whatever the retention becomes."""
+    if start > log.start_offset:
+        log.start_offset = start
+        write_start(log.pool, layout.start_file(log.directory), start)
+        log.write_tail_page()
+
+
+def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
+    """Apply retention, then rewrite the segment the window begins in; how many bytes went.
+
+    By the leader only. A crash leaves the old segment, the new one, or both: then the next
+    application of retention removes the old.
+    """
+    start = visible_start(log, retention, now_ms)
+    if log.active.end_position and log.active.first_offset < start:
+        log.roll()
+    size = apply_retention(log, retention, now_ms)
+    boundary = next((s for s in log.segments if s.first_offset < start < s.end_offset), None)
+    if boundary is None:
+        return size
+    keep_start(log, start)
+    log.tree.sync()
+    replacement = _rewrite_from(log, boundary, start)
+    log.segments = tuple(replacement if s is boundary else s for s in log.segments)
+    size += boundary.end_position - replacement.end_position
+    boundary.remove()
+    log.pool.sync_names(log.directory)
+    return size
+
+
+def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSegment:
+    """A durable segment with the records of ``old`` from ``start`` on."""
+    new = SealedSegment(log.pool, log.directory, start, old.end_offset)
+    temporary = layout.temporary(new.path)
+    log.pool.truncate(temporary, 0)
+    entry = with_index(log, old, lambda segment: segment.locate(start))
+    data = _tail_of_batch(log, old, entry, start)
+    position = entry.position + _batch_size(log, old, entry)
+    entries = running_entries([(start, 0, len(data[0]), 0, data[1])], 0, TIMESTAMP_MIN)
+    log.pool.write(temporary, data[0], 0, critical=True)
+    written = len(data[0])
+    following = data[2]
+    for run in scan_segment(log.pool, old.path, position=position, expected_offset=following):
+        if run.verdict not in ("", "clean"):
+            raise CorruptionError(old.path, run.end_position, run.reason)
+        log.pool.write(temporary, run.data, written, critical=True)
+        entries += running_entries(run.batches, written, entries[-1].largest_timestamp_ms)
+        written += len(run.data)
+    log.pool.sync(temporary)
+    log.pool.write(new.index.path, b"".join(map(encode_entry, entries)), 0)
+    log.pool.sync(new.index.path)
+    log.pool.rename(temporary, new.path)
+    log.pool.sync_names(os.path.dirname(new.path))
+    new.adopt_index(OffsetIndex(log.pool, new.index.path, len(entries)))
+    return new
+
+
+def _batch_size(log: PartitionLog, segment: Segment, entry: IndexEntry) -> int:
+    header = log.pool.read(segment.path, 12, entry.position)
+    return 12 + int.from_bytes(header[8:12], "big")
+
+
+def _tail_of_batch(
+    log: PartitionLog, segment: Segment, entry: IndexEntry, start: int
+) -> tuple[bytes, int, int]:
+    """The batch at ``entry`` without its records below ``start``.
+
+    Returns its bytes, its largest timestamp and the offset behind it.
+    """
+    records = _records_at(log, segment, entry, start)
+    accumulator = RecordAccumulator(0)
+    for record in records:
+        accumulator.add(record.key, record.value, record.headers, record.timestamp_ms)
+    encoded = encode(
+        [accumulator],
+        start,
+        compression=log.settings.compression,
+        batch_size_bytes=max(accumulator.size_bytes * 2, BATCH_SIZE_COMPRESSED),
+    )
+    return bytes(encoded.data), encoded.max_timestamp_ms, start + encoded.count

@@ -1,0 +1,66 @@
+"""Reads what is intact in a damaged partition: passes damage by and says where it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from merkql._core.record import Record
+from merkql._core.batch_decoder import decode
+from merkql.errors import CorruptionError
+from merkql.storage.batch_search import find_whole_batch
+from merkql.storage.index_repair import AnyLog
+from merkql.storage.segment import Segment, scan_segment
+
+
+@dataclass(slots=True)
+class SalvagedRange:
+    """Intact records in order, and one error for each stretch that could not be read."""
+
+    records: list[Record] = field(default_factory=list)
+    damage: list[CorruptionError] = field(default_factory=list)
+
+
+def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
+    """Every whole batch on disk, found by its own bytes: no index, tail page or tree is asked."""
+    result = SalvagedRange()
+    for segment in log.all_segments:
+        if not log.pool.exists(segment.path):
+            result.damage.append(CorruptionError(segment.path, 0, "the segment is missing"))
+            continue
+        _salvage_segment(log, segment, (start, stop), result)
+    return result
+
+
+def _salvage_segment(
+    log: AnyLog, segment: Segment, window: tuple[int, int | None], result: SalvagedRange
+) -> None:
+    start, stop = window
+    position, offset = 0, segment.first_offset
+    end = log.pool.size(segment.path)
+    while True:
+        run = None
+        for run in scan_segment(
+            log.pool, segment.path, position=position, expected_offset=offset, end=end
+        ):
+            if run.batches and run.next_offset > start:
+                result.records += decode(
+                    run.data,
+                    log.id.topic,
+                    log.id.index,
+                    first_offset=start,
+                    stop_offset=1 << 62 if stop is None else stop,
+                    max_records=1 << 31,
+                ).records
+        assert run is not None  # a scan yields at least once
+        found = find_whole_batch(
+            log.pool, segment.path, run.end_position, end, offset_min=run.next_offset
+        )
+        if run.verdict == "clean" and found is None:
+            return
+        reason = run.reason or "unused space inside the segment"
+        if found is None:
+            result.damage.append(CorruptionError(segment.path, run.end_position, reason))
+            return
+        offset, position = found
+        lost = f"; offsets {run.next_offset} to {offset - 1} cannot be read"
+        result.damage.append(CorruptionError(segment.path, run.end_position, reason + lost))

@@ -1,0 +1,233 @@
+"""One segment: a ``.log`` file of record batches back to back, and its index.
+
+``ActiveSegment`` is appended to, ``SealedSegment`` is only read. Neither repairs anything: a
+damaged index raises ``IndexDamagedError`` for recovery, damaged batches ``CorruptionError``.
+Formats: docs/formats/segment.md, docs/formats/offset-index.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from merkql._core.batch_header import ScanResult, scan
+from merkql.errors import CorruptionError
+from merkql.storage import layout
+from merkql.storage.file_pool import FilePool
+from merkql.storage.offset_index import (
+    ENTRY_SIZE,
+    IndexDamagedError,
+    IndexEntry,
+    OffsetIndex,
+    running_entries,
+)
+
+BATCH_HEADER_SIZE = 61
+CHUNK_SIZE = 4 << 20
+PREALLOCATION_MIN = 64 << 10
+PREALLOCATION_MAX = 8 << 20
+INDEX_PREALLOCATION = 4096
+
+BatchTuple = tuple[int, int, int, int, int]  # first offset, position, size, count, max timestamp
+
+
+class Segment:
+    """What both kinds share: where a batch is, and its bytes."""
+
+    def __init__(self, pool: FilePool, directory: str, first_offset: int) -> None:
+        self._pool = pool
+        self.directory = directory
+        self.first_offset = first_offset
+        self.path = layout.segment(directory, first_offset)
+        self.index: OffsetIndex
+
+    @property
+    def end_position(self) -> int:
+        """The end of the last whole batch, in bytes."""
+        raise AssertionError("each kind of segment knows its own end")
+
+    def open_index(self) -> None:
+        """Make ``index`` usable; ``IndexDamagedError`` if it is not."""
+
+    def locate(self, offset: int) -> IndexEntry:
+        """The index entry of the batch that holds ``offset``."""
+        self.open_index()
+        return self.index.entry(self.index.find(offset))
+
+    def read_into(self, buffer: bytearray, position: int) -> int:
+        """Fill ``buffer`` from ``position``, not past the last whole batch; the bytes read."""
+        size = min(len(buffer), self.end_position - position)
+        if size <= 0:
+            return 0
+        return self._pool.read_into(self.path, memoryview(buffer)[:size], position)
+
+    def remove(self) -> None:
+        """Remove the index, then the batches; the caller syncs the directory."""
+        if self._pool.exists(self.index.path):
+            self._pool.remove(self.index.path)
+        self._pool.remove(self.path)
+
+
+class SealedSegment(Segment):
+    """A segment that never grows again; its file ends with its last batch."""
+
+    def __init__(self, pool: FilePool, directory: str, first_offset: int, end_offset: int) -> None:
+        super().__init__(pool, directory, first_offset)
+        self.end_offset = end_offset
+        self._end_position: int | None = None
+        self.index = OffsetIndex(pool, layout.segment_index(directory, first_offset), 0)
+        self._index_open = False
+
+    @property
+    def end_position(self) -> int:
+        if self._end_position is None:
+            self._end_position = self._pool.size(self.path)
+        return self._end_position
+
+    def open_index(self) -> None:
+        """Take the index file as it is, if its first and last entry fit the segment."""
+        if self._index_open:
+            return
+        path = self.index.path
+        if not self._pool.exists(path):
+            raise IndexDamagedError(f"{path} is missing")
+        count, rest = divmod(self._pool.size(path), ENTRY_SIZE)
+        if rest or not count:
+            raise IndexDamagedError(f"{path} ends inside an entry")
+        index = OffsetIndex(self._pool, path, count)
+        first, last = index.entry(0), index.entry(count - 1)
+        header = self._pool.read(self.path, BATCH_HEADER_SIZE, last.position)
+        end = last.position + 12 + int.from_bytes(header[8:12], "big")
+        if first[:2] != (self.first_offset, 0) or end != self.end_position:
+            raise IndexDamagedError(f"{path} does not belong to the segment beside it")
+        self.index = index
+        self._index_open = True
+
+    def adopt_index(self, index: OffsetIndex) -> None:
+        """Use an index that recovery rebuilt."""
+        self.index = index
+        self._index_open = True
+
+
+class ActiveSegment(Segment):
+    """The last segment of a partition: preallocated, appended to, synced from time to time."""
+
+    def __init__(
+        self,
+        pool: FilePool,
+        directory: str,
+        first_offset: int,
+        position: int,
+        index: OffsetIndex,
+        largest_timestamp_ms: int,
+    ) -> None:
+        super().__init__(pool, directory, first_offset)
+        self._position = position
+        self.index = index
+        self.largest_timestamp_ms = largest_timestamp_ms
+        self._allocated = 0
+        self._index_allocated = 0
+
+    @property
+    def end_position(self) -> int:
+        return self._position
+
+    def reserve(self, size: int, batch_count: int) -> None:
+        """Make sure that so many bytes can be appended without running out of space.
+
+        Raises ``OSError`` and changes nothing the reader sees when there is no space.
+        """
+        needed = self._position + size
+        if needed > self._allocated:
+            step = min(max(self._position, PREALLOCATION_MIN), PREALLOCATION_MAX)
+            target = needed + step if self._allocated else max(needed, PREALLOCATION_MIN)
+            self._pool.allocate(self.path, self._position, target - self._position)
+            self._allocated = target
+        needed = (self.index.count + batch_count) * ENTRY_SIZE
+        if needed > self._index_allocated:
+            target = -(-needed // INDEX_PREALLOCATION) * INDEX_PREALLOCATION
+            begin = self.index.count * ENTRY_SIZE
+            self._pool.allocate(self.index.path, begin, target - begin)
+            self._index_allocated = target
+
+    def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
+        """Write whole batches behind the last; not durable before ``sync``."""
+        self._pool.write(self.path, data, self._position, critical=True)
+        entries = running_entries(batches, self._position, self.largest_timestamp_ms)
+        self.index.append(entries)
+        self._position += len(data)
+        self.largest_timestamp_ms = entries[-1].largest_timestamp_ms
+
+    def sync(self) -> None:
+        """Make every batch appended, and the index, durable."""
+        self._pool.sync(self.path)
+        if self.index.count:
+            self._pool.sync(self.index.path)
+
+    def trim(self) -> None:
+        """Give back the space reserved and not used, so that the files end with their content."""
+        self._pool.truncate(self.path, self._position)
+        if self._pool.exists(self.index.path):
+            self._pool.truncate(self.index.path, self.index.count * ENTRY_SIZE)
+        self._allocated = self._index_allocated = 0
+
+    def seal(self) -> SealedSegment:
+        """End this segment: trimmed and durable when it returns."""
+        self.trim()
+        self.sync()
+        end_offset = self.first_offset
+        if self.index.count:
+            last = self.index.entry(self.index.count - 1)
+            header = self._pool.read(self.path, BATCH_HEADER_SIZE, last.position)
+            end_offset = last.first_offset + int.from_bytes(header[23:27], "big") + 1
+        sealed = SealedSegment(self._pool, self.directory, self.first_offset, end_offset)
+        sealed.adopt_index(self.index)
+        self.index.unload()
+        return sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive whole batches as read from a segment; the last run of a scan has a verdict."""
+
+    data: memoryview
+    position: int  # of data in the file
+    batches: list[BatchTuple]  # positions relative to data
+    next_offset: int
+    verdict: str  # "" for more to come, else "clean", "torn" or "corrupt"
+    reason: str
+
+    @property
+    def end_position(self) -> int:
+        return self.position + len(self.data)
+
+
+def scan_segment(
+    pool: FilePool, path: str, *, position: int, expected_offset: int, end: int | None = None
+) -> Iterator[Run]:
+    """Walk the whole batches of a file from ``position``, every checksum and offset checked.
+
+    Stops at ``end`` (default: the end of the file), at the zeros of unused space, or at the first
+    batch that is not whole. Memory: a few MiB, or the largest batch.
+    """
+    end = pool.size(path) if end is None else end
+    chunk_size = CHUNK_SIZE
+    while True:
+        data = memoryview(pool.read(path, min(chunk_size, end - position), position))
+        at_end = position + len(data) >= end
+        result: ScanResult = scan(data, expected_offset)
+        cut = result.verdict == "torn" and not at_end
+        more = cut or (result.verdict == "clean" and not at_end and result.position == len(data))
+        whole = data[: result.position]
+        verdict = "" if more else result.verdict
+        expected_offset = result.next_offset if result.batches else expected_offset
+        yield Run(whole, position, result.batches, expected_offset, verdict, result.reason)
+        if not more:
+            return
+        position += result.position
+        if cut and not result.position:
+            if len(data) < chunk_size:
+                raise CorruptionError(path, position, "the file shrank while it was read")
+            chunk_size *= 4  # a batch larger than the chunk
+        else:
+            chunk_size = CHUNK_SIZE

@@ -1,0 +1,40 @@
+"""The first offset a partition still shows, once retention or its loosening made that a fact.
+
+Twelve bytes and a checksum, replaced whole. Format: docs/formats/data-directory.md.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import xxhash
+
+from merkql.errors import CorruptionError
+from merkql.storage.file_pool import FilePool
+from merkql.storage.files import replace_file
+
+_CONTENT = struct.Struct("<4sQ")
+MAGIC = b"MKS1"
+
+
+def encode_start(start_offset: int) -> bytes:
+    content = _CONTENT.pack(MAGIC, start_offset)
+    return content + xxhash.xxh3_64_intdigest(content).to_bytes(8, "little")
+
+
+def read_start(pool: FilePool, path: str) -> int:
+    """The start kept, 0 where none is; ``CorruptionError`` for a file that does not check out."""
+    try:
+        content = pool.read(path, 64, 0)
+    except FileNotFoundError:
+        return 0
+    start_offset: int = _CONTENT.unpack_from(content)[1] if len(content) == 20 else -1
+    if start_offset < 0 or content != encode_start(start_offset):
+        raise CorruptionError(path, 0, "the start offset does not check out; remove the file")
+    return start_offset
+
+
+def write_start(pool: FilePool, path: str, start_offset: int) -> None:
+    """Keep ``start_offset``; durable when it returns."""
+    pool.forget(path)
+    replace_file(pool.files, path, encode_start(start_offset))

@@ -1,0 +1,136 @@
+"""A partition's tail page: what is durable now, for this process's successor and for readers.
+
+It is read and written with one call each and carries a checksum, so a torn page is a page that is
+not there. It is derived: without it the segments are scanned. Format: docs/formats/tail-page.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+import xxhash
+
+from merkql.storage.file_pool import FilePool
+
+SIZE = 4096
+MAGIC = b"MKTP"
+VERSION = 1
+STATE_LIVE = 0
+STATE_CLEAN = 1
+# magic, version, state, peak count, reserved, checksum | boot id, writer, start offset, end offset,
+# segment first offset, segment position, index count, checkpoint offset, checkpoint position,
+# checkpoint index count, largest timestamp
+_HEADER = struct.Struct("<4sBBBxQ16sQ8Qq")
+_CHECKSUM_START = 16
+_HASH_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TailState:
+    """Where a partition ends. Offsets count records, positions bytes of the last segment."""
+
+    end_offset: int
+    segment_offset: int  # first offset of the last segment
+    position: int  # end of the last whole batch in it
+    index_count: int
+    peaks: bytes  # of the tree at end_offset
+    start_offset: int = 0
+    checkpoint_offset: int = 0  # up to here segment, index and tree were synced
+    checkpoint_position: int = 0
+    checkpoint_index_count: int = 0
+    largest_timestamp_ms: int = -(1 << 63)
+    writer: int = 0  # random, of the broker that wrote the page; 0 when it closed cleanly
+    boot_id: bytes = bytes(16)  # zero when it closed cleanly
+    clean: bool = False
+
+    def cleaned(self) -> TailState:
+        """The page a clean close leaves: a function of the log alone."""
+        return replace(
+            self,
+            writer=0,
+            boot_id=bytes(16),
+            clean=True,
+            checkpoint_offset=self.end_offset,
+            checkpoint_position=self.position,
+            checkpoint_index_count=self.index_count,
+        )
+
+
+def encode(state: TailState) -> bytes:
+    body = (
+        _HEADER.pack(
+            MAGIC,
+            VERSION,
+            STATE_CLEAN if state.clean else STATE_LIVE,
+            len(state.peaks) // _HASH_SIZE,
+            0,
+            state.boot_id,
+            state.writer,
+            state.start_offset,
+            state.end_offset,
+            state.segment_offset,
+            state.position,
+            state.index_count,
+            state.checkpoint_offset,
+            state.checkpoint_position,
+            state.checkpoint_index_count,
+            state.largest_timestamp_ms,
+        )
+        + state.peaks
+    )
+    checksum = xxhash.xxh3_64_intdigest(body[:8] + body[_CHECKSUM_START:])
+    return body[:8] + checksum.to_bytes(8, "little") + body[_CHECKSUM_START:]
+
+
+def decode(page: bytes) -> TailState | None:
+    """The state a page states, or None for one that is torn, damaged or of another version."""
+    if len(page) < _HEADER.size:
+        return None
+    fields = _HEADER.unpack_from(page)
+    magic, version, state, peak_count, checksum, boot_id, writer, *numbers = fields
+    size = _HEADER.size + peak_count * _HASH_SIZE
+    if magic != MAGIC or version != VERSION or state > STATE_CLEAN or len(page) < size:
+        return None
+    if xxhash.xxh3_64_intdigest(page[:8] + page[_CHECKSUM_START:size]) != checksum:
+        return None
+    start, end, segment, position, index_count, at_offset, at_position, at_index, largest = numbers
+    if end.bit_count() != peak_count:
+        return None
+    return TailState(
+        end_offset=end,
+        segment_offset=segment,
+        position=position,
+        index_count=index_count,
+        peaks=page[_HEADER.size : size],
+        start_offset=start,
+        checkpoint_offset=at_offset,
+        checkpoint_position=at_position,
+        checkpoint_index_count=at_index,
+        largest_timestamp_ms=largest,
+        writer=writer,
+        boot_id=boot_id,
+        clean=state == STATE_CLEAN,
+    )
+
+
+def read(pool: FilePool, path: str) -> TailState | None:
+    """The page on disk; None when it is missing or does not check out."""
+    for _ in range(3):  # a page being written at this moment may read torn
+        try:
+            page = pool.read(path, SIZE, 0)
+        except FileNotFoundError:
+            return None
+        state = decode(page)
+        if state is not None:
+            return state
+    return None
+
+
+def boot_id() -> bytes:
+    """Sixteen bytes that differ after every start of the machine; zero bytes where unknown."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return bytes.fromhex(file.read().strip().replace("-", ""))
+    except (OSError, ValueError):
+        return bytes(16)

@@ -1,0 +1,100 @@
+"""Recomputes a partition from its records up and names the first thing that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from merkql._core.frontier import Frontier
+from merkql._core.merkle import peaks_at
+from merkql._core.batch_decoder import leaf_hashes
+from merkql.errors import CorruptionError
+from merkql.storage import layout
+from merkql.storage.index_repair import AnyLog
+from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
+from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE
+from merkql.storage.segment import Run, SealedSegment, Segment, scan_segment
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was recomputed: records, their bytes on disk, and the root they lead to."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    end_offset: int
+    size_bytes: int
+    root: bytes
+
+
+def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+    """Check every batch, index entry, leaf and stored hash of one partition. Writes nothing."""
+    if log.damage is not None:
+        raise log.damage
+    end_offset, root = log.end_offset, log.frontier.root()
+    segments = log.all_segments
+    first = segments[0].first_offset
+    frontier = Frontier(first, peaks_at(first, log.tree.read) if first else b"")
+    size = 0
+    for segment in segments:
+        stop = segment.end_position
+        number, largest = 0, TIMESTAMP_MIN
+        for run in scan_segment(
+            log.pool, segment.path, position=0, expected_offset=segment.first_offset, end=stop
+        ):
+            if run.verdict not in ("", "clean") or (run.verdict and run.end_position != stop):
+                reason = run.reason or "unused space inside the segment"
+                raise CorruptionError(segment.path, run.end_position, reason)
+            if run.batches:
+                largest = _check_index(segment, run, number, largest)
+                number += len(run.batches)
+                _check_tree(log, run, frontier)
+                size += len(run.data)
+            if progress is not None:
+                progress(frontier.size - first, end_offset - first)
+        if isinstance(segment, SealedSegment) and frontier.size != segment.end_offset:
+            raise CorruptionError(segment.path, stop, f"ends at offset {frontier.size}")
+    if frontier.size == end_offset and frontier.root() != root:
+        raise CorruptionError(log.tree.directory, 0, "the records do not lead to the root")
+    return VerifyReport(
+        log.id.topic, log.id.index, first, frontier.size, size, frontier.root()
+    )
+
+
+def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
+    """Compare the index with the batches; the largest timestamp so far."""
+    for expected in running_entries(run.batches, run.position, largest):
+        try:
+            segment.open_index()
+            found = segment.index.entry(number)
+        except (IndexDamagedError, IndexError) as error:
+            raise CorruptionError(segment.index.path, number * 24, str(error)) from None
+        if found != expected:
+            raise CorruptionError(
+                segment.index.path, number * 24, f"entry {number} is not that of its batch"
+            )
+        number += 1
+        largest = expected.largest_timestamp_ms
+    return largest
+
+
+def _check_tree(log: AnyLog, run: Run, frontier: Frontier) -> None:
+    """Hash the records of a run and compare with every stored hash they lead to."""
+    first = frontier.size
+    salts_path = layout.tree_salts(log.tree.directory)
+    salts = None
+    if log.pool.exists(salts_path):
+        count = (run.next_offset - first) * SALT_SIZE
+        salts = log.pool.read(salts_path, count, first * SALT_SIZE)
+    for level, index, hashes in frontier.append(leaf_hashes(run.data, salts=salts)):
+        stored = log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0]
+        if stored != hashes:
+            at = next(i for i in range(len(hashes)) if stored[i] != hashes[i])
+            path = layout.tree_level(log.tree.directory, level)
+            raise CorruptionError(
+                path,
+                index * HASH_SIZE + at,
+                f"a stored hash is not that of the records it stands for (level {level}, "
+                f"index {index + at // HASH_SIZE})",
+            )

@@ -1,0 +1,208 @@
+"""The write-ahead log: one write and one sync for a group, however many partitions it touches.
+
+Its files hold real zeros before they are used and are recycled afterwards, so that a commit
+overwrites written blocks and no sync has to make metadata durable. Format: docs/formats/frame.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from merkql._core import frame
+from merkql.storage import layout
+from merkql.storage.files import Files
+
+FILE_SIZE_MIN = 128 << 10
+FILE_SIZE_MAX = 64 << 20
+_ZEROS = bytes(64 << 10)  # larger pieces make each later small overwrite dearer (large folios)
+
+
+@dataclass(slots=True)
+class _File:
+    number: int
+    path: str
+    descriptor: int
+    size: int
+    first_sequence: int = 0
+    last_sequence: int = 0
+
+
+class Wal:
+    """Appends frames; owned by the writer. ``append`` by one thread at a time, the rest by any."""
+
+    def __init__(self, files: Files, directory: str, *, seed: int, next_sequence: int) -> None:
+        self._files = files
+        self._directory = directory
+        self._seed = seed
+        self._lock = threading.Lock()  # guards the lists of files
+        self._free: list[_File] = []
+        self._retired: list[_File] = []
+        self._current: _File | None = None
+        self._next_number = 1
+        self._epoch = 0
+        self._position = 0
+        self._unsynced = False
+        self.failed: OSError | None = None  # of a sync: nothing may be appended any more
+        self._next_sequence = next_sequence
+        self._durable_sequence = next_sequence - 1
+
+    def adopt_files(self) -> None:
+        """Take over the files of earlier sessions: nothing in them is needed any more."""
+        for name in sorted(self._files.list_directory(self._directory)):
+            number = layout.parse_wal_file(name)
+            if number is None:
+                continue
+            path = layout.wal_file(self._directory, number)
+            descriptor = self._files.open(path, write=True)
+            size = self._files.size(descriptor) & -frame.ALIGNMENT
+            self._free.append(_File(number, path, descriptor, size))
+            self._next_number = max(self._next_number, number + 1)
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence number of the newest frame appended."""
+        return self._next_sequence - 1
+
+    def append(self, sections: tuple[frame.Section, ...]) -> None:
+        """Write one frame, durable after ``sync``. An ``OSError`` leaves the log as it was."""
+        size = frame.HEADER.size + sum(
+            frame.SECTION.size + len(s.data) + len(s.salts) for s in sections
+        )
+        padded_size = frame.padded(size)
+        current = self._file_with_room(padded_size)
+        header = frame.Frame(
+            self._epoch,
+            self._position,
+            self._next_sequence,
+            self._durable_sequence,
+            self._floor_sequence(current),
+            sections,
+        )
+        parts = frame.encode(header, self._seed)
+        self._files.write_parts(current.descriptor, parts, self._position)
+        current.last_sequence = self._next_sequence
+        self._position += padded_size
+        self._unsynced = True
+        self._next_sequence += 1
+
+    def sync(self) -> None:
+        """Make every frame appended so far durable; a failure is final."""
+        if self.failed is not None:
+            raise self.failed
+        if self._unsynced and self._current is not None:
+            try:
+                self._files.sync(self._current.descriptor)
+            except OSError as error:
+                self.failed = error
+                raise
+            self._unsynced = False
+            self._durable_sequence = self._next_sequence - 1
+
+    def release(self, sequence: int) -> None:
+        """Recycle the files whose frames, up to ``sequence``, are durable in the segments."""
+        with self._lock:
+            kept = [file for file in self._retired if file.last_sequence > sequence]
+            self._free += [file for file in self._retired if file.last_sequence <= sequence]
+            self._retired = kept
+
+    @property
+    def wants_release(self) -> bool:
+        """Whether files wait for their records to be durable in the segments."""
+        return bool(self._retired)
+
+    @property
+    def wants_file(self) -> bool:
+        """Whether the next file should be made now, ahead of the writer's need for it."""
+        current = self._current
+        return current is not None and not self._free and self._position * 2 > current.size
+
+    def prepare_file(self) -> None:
+        """Make one more file of zeros, off the path of any writer."""
+        current = self._current
+        if current is not None:
+            file = self._make_file(min(current.size * 2, FILE_SIZE_MAX), synced=True)
+            with self._lock:
+                self._free.append(file)
+
+    def scrub(self) -> None:
+        """Overwrite every file with zeros; for who knows that no frame is needed any more."""
+        with self._lock:
+            everything = [*self._free, *self._retired]
+            if self._current is not None:
+                everything.append(self._current)
+            self._free, self._retired, self._current = [], [], None
+        for file in everything:
+            self._fill(file.descriptor, file.size)
+            self._files.sync(file.descriptor)
+        self._unsynced = False
+        with self._lock:
+            self._free += everything
+
+    def close(self, *, clean: bool) -> None:
+        """Close the files; after a clean close nothing in them is needed and they are removed."""
+        with self._lock:
+            everything = [*self._free, *self._retired]
+            if self._current is not None:
+                everything.append(self._current)
+            self._free, self._retired, self._current = [], [], None
+        for file in everything:
+            self._files.close(file.descriptor)
+            if clean:
+                self._files.remove(file.path)
+
+    def _file_with_room(self, size: int) -> _File:
+        current = self._current
+        if current is not None and self._position + size <= current.size:
+            return current
+        if self._unsynced:
+            self.sync()  # so that a frame of the next file is never durable before one of this
+        chosen = self._take_free(size)
+        if chosen is None:
+            wanted = FILE_SIZE_MIN if current is None else min(current.size * 2, FILE_SIZE_MAX)
+            chosen = self._make_file(max(wanted, size), synced=False)  # the frame's sync does it
+        with self._lock:
+            if current is not None:
+                self._retired.append(current)
+            self._current = chosen
+            self._epoch = int.from_bytes(os.urandom(8), "little")
+            self._position = 0
+            chosen.first_sequence = self._next_sequence
+        return chosen
+
+    def _fill(self, descriptor: int, size: int) -> None:
+        for position in range(0, size, len(_ZEROS)):
+            self._files.write(descriptor, _ZEROS[: min(len(_ZEROS), size - position)], position)
+
+    def _floor_sequence(self, current: _File) -> int:
+        """The oldest frame that recovery would still need."""
+        with self._lock:
+            return (self._retired[0] if self._retired else current).first_sequence
+
+    def _take_free(self, size: int) -> _File | None:
+        with self._lock:
+            fitting = [file for file in self._free if file.size >= size]
+            if not fitting:
+                return None
+            chosen = max(fitting, key=lambda file: file.size)
+            self._free.remove(chosen)
+            return chosen
+
+    def _make_file(self, size: int, *, synced: bool) -> _File:
+        """A file of zeros with a durable name; the zeros are durable too when ``synced``."""
+        with self._lock:
+            number = self._next_number
+            self._next_number += 1
+        path = layout.wal_file(self._directory, number)
+        descriptor = self._files.open(path, write=True, create=True)
+        try:
+            self._fill(descriptor, size)
+            if synced:
+                self._files.sync(descriptor)
+            self._files.sync_directory(self._directory)
+        except OSError:
+            self._files.close(descriptor)
+            self._files.remove(path)
+            raise
+        return _File(number, path, descriptor, size)

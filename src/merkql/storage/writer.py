@@ -1,0 +1,231 @@
+"""Carries one group of commits out: encode, one WAL frame, one sync, segments, visible.
+
+Used by the leader alone. After a failed sync, or a failed write behind one, nothing is written any
+more: what is on the disk is not known until the directory is opened again.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from merkql.errors import MerkqlError, WriterFailedError
+from merkql.storage.arrivals import Arrivals
+from merkql.storage.partition_log import PartitionLog, Prepared
+from merkql.storage.wal import Wal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from merkql._core.accumulator import RecordAccumulator
+
+SYNC_EVERY_BYTES = 8 << 20  # segments are synced steadily, so that no sync waits for a burst
+
+
+class CommitRequest:
+    """Records of one call, by partition; afterwards their first offsets, or the error."""
+
+    __slots__ = (
+        "done",
+        "durable",
+        "error",
+        "exclusive",
+        "first_offsets",
+        "gate",
+        "on_done",
+        "parts",
+        "promoted",
+        "size_bytes",
+        "taken",
+        "written",
+    )
+
+    def __init__(
+        self,
+        parts: list[tuple[PartitionLog, RecordAccumulator]],
+        *,
+        durable: bool,
+        exclusive: bool = False,
+    ) -> None:
+        self.parts = parts
+        self.durable = durable
+        self.exclusive = exclusive
+        self.size_bytes = sum(accumulator.size_bytes for _, accumulator in parts)
+        self.first_offsets: list[int] = []
+        self.error: BaseException | None = None
+        self.done = False
+        self.taken = False  # a leader has it: nothing may be added any more
+        self.written = False
+        self.promoted = False  # its waiting thread has been given the lead
+        self.gate: threading.Lock | None = None
+        self.on_done: Callable[[CommitRequest], None] | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what became of the request."""
+        return self.written or self.error is not None
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A group on its way, so that an interrupted leader's successor can finish it."""
+
+    requests: list[CommitRequest]
+    prepared: list[Prepared]
+    places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]]  # request, part, count
+    sequence: int
+    durable: bool
+    applied: set[PartitionLog] = field(default_factory=set)
+
+
+class Writer:
+    """The write path of one broker."""
+
+    def __init__(self, wal: Wal, arrivals: Arrivals, wake_maintenance: Callable[[], None]) -> None:
+        self.wal = wal
+        self._arrivals = arrivals
+        self._wake_maintenance = wake_maintenance
+        self._pending: _Pending | None = None
+        self._failure: BaseException | None = None
+        self._applied_lock = threading.Lock()
+        self._applied_sequence = wal.last_sequence
+        self._unsynced: dict[PartitionLog, None] = {}
+        self._unsynced_bytes = 0
+        self.before_first_write: Callable[[], None] | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Stop writing for good; later commits raise ``WriterFailedError`` from ``error``."""
+        if self._failure is None:
+            self._failure = error
+
+    @property
+    def failure(self) -> BaseException | None:
+        return self._failure
+
+    def write_group(self, requests: list[CommitRequest]) -> None:
+        """Commit the requests as one group; each ends with offsets or with an error of its own."""
+        self.complete_pending()
+        if self._failure is not None:
+            for request in requests:
+                request.error = self._failed_error()
+            return
+        try:
+            if self.before_first_write is not None:
+                self.before_first_write()
+                self.before_first_write = None
+            pending = self._prepare(requests)
+        except Exception as error:  # whatever it is, it is the callers' to know
+            _refuse(requests, error)
+            return
+        if pending is not None:
+            self._pending = pending
+            self.complete_pending()
+
+    def complete_pending(self) -> None:
+        """Carry out, or carry on, the group in hand; nothing to do when there is none."""
+        pending = self._pending
+        if pending is None:
+            return
+        try:
+            self._carry_out(pending)
+        except Exception as error:
+            self.fail(error)  # a group may be in the WAL and not in its segments
+            _refuse(pending.requests, error)
+        self._pending = None
+
+    def take_unsynced(self) -> tuple[int, list[PartitionLog]]:
+        """The newest group applied, and the partitions to sync before the WAL may forget it."""
+        with self._applied_lock:
+            logs = list(self._unsynced)
+            self._unsynced.clear()
+            self._unsynced_bytes = 0
+            return self._applied_sequence, logs
+
+    def forget(self, log: PartitionLog) -> None:
+        """The partition is being deleted: it needs no sync."""
+        with self._applied_lock:
+            self._unsynced.pop(log, None)
+
+    @property
+    def wants_sync(self) -> bool:
+        return self._unsynced_bytes >= SYNC_EVERY_BYTES or self.wal.wants_release
+
+    def _prepare(self, requests: list[CommitRequest]) -> _Pending | None:
+        """Set space aside and encode; refuses the requests whose partitions cannot take them."""
+        while True:
+            live = [request for request in requests if request.error is None]
+            places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]] = {}
+            batches: dict[PartitionLog, list[RecordAccumulator]] = {}
+            for request in live:
+                request.first_offsets = [0] * len(request.parts)
+                for number, (log, accumulator) in enumerate(request.parts):
+                    places.setdefault(log, []).append((request, number, len(accumulator)))
+                    batches.setdefault(log, []).append(accumulator)
+            if not _reserve(batches, places):
+                break
+        if not live:
+            return None
+        prepared = [log.encode(accumulators) for log, accumulators in batches.items()]
+        durable = any(request.durable for request in live)
+        return _Pending(live, prepared, places, self.wal.last_sequence + 1, durable)
+
+    def _carry_out(self, pending: _Pending) -> None:
+        if self.wal.last_sequence < pending.sequence:
+            try:
+                self.wal.append(tuple(one.section() for one in pending.prepared))
+            except OSError as error:
+                if self.wal.failed is not None:
+                    raise
+                _refuse(pending.requests, error)  # nothing was written: the next may succeed
+                return
+        if pending.durable:
+            self.wal.sync()
+        size = 0
+        for one in pending.prepared:
+            log = one.log
+            if log not in pending.applied:
+                offset = log.end_offset
+                log.apply(one)
+                pending.applied.add(log)
+                for request, number, count in pending.places[log]:
+                    request.first_offsets[number] = offset
+                    offset += count
+            size += len(one.batches.data)
+        with self._applied_lock:
+            self._applied_sequence = pending.sequence
+            for one in pending.prepared:
+                self._unsynced[one.log] = None
+            self._unsynced_bytes += size
+        for request in pending.requests:
+            request.written = True
+        self._arrivals.announce()
+        if self.wants_sync or self.wal.wants_file:
+            self._wake_maintenance()
+
+    def _failed_error(self) -> WriterFailedError:
+        error = WriterFailedError(
+            f"writing stopped after an earlier error ({self._failure}); "
+            "close the broker and open it again"
+        )
+        error.__cause__ = self._failure
+        return error
+
+
+def _reserve(
+    batches: dict[PartitionLog, list[RecordAccumulator]],
+    places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]],
+) -> bool:
+    """Reserve everywhere; True when a partition refused and its requests were refused with it."""
+    for log, accumulators in batches.items():
+        try:
+            log.reserve(accumulators)
+        except (OSError, MerkqlError) as error:
+            _refuse([request for request, _, _ in places[log]], error)
+            return True
+    return False
+
+
+def _refuse(requests: list[CommitRequest], error: BaseException) -> None:
+    for request in requests:
+        request.error = error

@@ -1,0 +1,275 @@
+"""A topic: a named set of partitions, how they are configured, and what becomes of that."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Protocol
+
+from merkql.errors import CorruptionError, ReadOnlyError, UnknownPartitionError
+from merkql.storage import layout
+from merkql.storage.file_pool import FilePool
+from merkql.storage.files import read_file, replace_file
+from merkql.storage.index_repair import AnyLog
+from merkql.storage.partition import Partition
+from merkql.storage.partition_log import LogSettings, PartitionId, PartitionLog
+from merkql.storage.retention import RetentionConfig, apply_retention, keep_start, visible_start
+
+FORMAT = 1
+PARTITIONS_MAX = 10_000
+SEGMENT_BYTES_MIN = 4096
+SEGMENT_BYTES_MAX = 1 << 30
+DURABILITIES = ("fsync", "disk")
+COMPRESSIONS = ("none", "lz4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicConfig:
+    """How a topic was created; see ``Broker.create_topic`` for the meaning of each."""
+
+    partitions: int = 1
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
+    durability: str = "fsync"
+    compression: str = "none"
+    segment_bytes: int = 128 << 20
+    segment_age_ms: int = 7 * 24 * 3600 * 1000
+    erasable: bool = False
+
+    def __post_init__(self) -> None:
+        _check_int(self.partitions, "partitions", 1, PARTITIONS_MAX)
+        _check_int(self.segment_bytes, "segment_bytes", SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+        _check_int(self.segment_age_ms, "segment_age_ms", 1, 1 << 53)
+        _check_choice(self.durability, "durability", DURABILITIES)
+        _check_choice(self.compression, "compression", COMPRESSIONS)
+        if not isinstance(self.retention, RetentionConfig):
+            raise TypeError(f"retention is a RetentionConfig, not {self.retention!r}")
+        if not isinstance(self.erasable, bool):
+            raise TypeError(f"erasable is a bool, not {self.erasable!r}")
+
+
+class TopicOwner(Protocol):
+    """What a topic asks of its broker."""
+
+    pool: FilePool
+    read_only: bool
+
+    def open_log(self, log: PartitionLog) -> PartitionLog:
+        """Fill the state of one partition, mending it if need be."""
+
+    def open_reader(self, directory: str, identity: PartitionId) -> AnyLog:
+        """The state of a partition for one who does not write."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the writer still."""
+
+    def now_ms(self) -> int:
+        """The wall clock, milliseconds since 1970."""
+
+    def announce(self) -> None:
+        """Tell consumers that partitions changed."""
+
+
+class Topic:
+    """A named set of partitions. Safe to share between threads."""
+
+    def __init__(
+        self, owner: TopicOwner, directory: str, name: str, topic_id: bytes, config: TopicConfig
+    ) -> None:
+        self._owner = owner
+        self._directory = directory
+        self._config = config
+        self._logs: list[Any] = [None] * config.partitions
+        self._lock = threading.Lock()
+        self._partitions = [self._make_partition(name, i) for i in range(config.partitions)]
+        self.name = name
+        self.id = topic_id
+        self.next_partition = 0  # where the next record without a key goes
+        self.deleted = False
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.name} of {len(self._partitions)} partitions>"
+
+    @property
+    def config(self) -> TopicConfig:
+        """The configuration as it is now."""
+        return self._config
+
+    @property
+    def retention(self) -> RetentionConfig:
+        return self._config.retention
+
+    def partitions(self) -> list[Partition]:
+        """All partitions, in order."""
+        return list(self._partitions)
+
+    def partition(self, index: int) -> Partition:
+        """The partition of that number; ``UnknownPartitionError`` if there is none."""
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise TypeError(f"a partition is an int, not {index!r}")
+        if not 0 <= index < len(self._partitions):
+            raise UnknownPartitionError(self.name, index, len(self._partitions))
+        return self._partitions[index]
+
+    def add_partitions(self, count: int) -> None:
+        """Make it ``count`` partitions in all. Keys then route differently; records stay."""
+        _check_int(count, "the number of partitions", 1, PARTITIONS_MAX)
+        if count < len(self._partitions):
+            raise ValueError(
+                f"topic {self.name!r} has {len(self._partitions)} partitions; "
+                f"they cannot be made {count}"
+            )
+        with self._owner.exclusive():
+            make_partition_directories(self._owner.pool, self._directory, count)
+            self._change(partitions=count)
+            self._logs += [None] * (count - len(self._logs))
+            self._partitions += [
+                self._make_partition(self.name, i) for i in range(len(self._partitions), count)
+            ]
+        self._owner.announce()
+
+    def alter(
+        self,
+        *,
+        retention: RetentionConfig | None = None,
+        durability: str | None = None,
+        compression: str | None = None,
+        segment_bytes: int | None = None,
+    ) -> None:
+        """Change what is given; durable when it returns. Compression holds for new records.
+
+        What retention hid stays hidden when it is loosened.
+        """
+        given = {
+            "retention": retention,
+            "durability": durability,
+            "compression": compression,
+            "segment_bytes": segment_bytes,
+        }
+        with self._owner.exclusive():
+            for index in range(len(self._logs)):
+                log = self.open_log(index)
+                if isinstance(log, PartitionLog) and log.damage is None:
+                    keep_start(log, visible_start(log, self.retention, self._owner.now_ms()))
+            self._change(**{name: value for name, value in given.items() if value is not None})
+
+    def open_log(self, index: int) -> AnyLog:
+        """The state of one partition; for the engine."""
+        log: AnyLog | None = self._logs[index]
+        if log is None:
+            with self._lock:
+                log = self._logs[index]
+                if log is None:
+                    log = self._logs[index] = self._open(index)
+        if not isinstance(log, PartitionLog):
+            log.refresh()
+        return log
+
+    def opened_logs(self) -> list[PartitionLog]:
+        """The partitions that were used since the broker opened."""
+        return [log for log in self._logs if isinstance(log, PartitionLog)]
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        if self._owner.read_only:
+            raise ReadOnlyError("the broker was opened with read_only=True")
+        return self._owner.exclusive()
+
+    def apply_retention(self) -> int:
+        """Apply retention to every partition; the bytes freed. By the leader only."""
+        freed = 0
+        for index in range(len(self._logs)):
+            log = self.open_log(index)
+            if isinstance(log, PartitionLog) and log.damage is None:
+                freed += apply_retention(log, self.retention, self._owner.now_ms())
+        return freed
+
+    def reload(self) -> None:
+        """Take in what another process made of the topic's configuration."""
+        _, _, config = read_topic(self._owner.pool, self._directory)
+        with self._lock:
+            self._config = config
+            self._logs += [None] * (config.partitions - len(self._logs))
+            self._partitions += [
+                self._make_partition(self.name, i)
+                for i in range(len(self._partitions), config.partitions)
+            ]
+
+    def _make_partition(self, name: str, index: int) -> Partition:
+        return Partition(self, name, index, self._owner.now_ms)
+
+    def _open(self, index: int) -> AnyLog:
+        directory = layout.partition_directory(self._directory, index)
+        identity = PartitionId(self.name, self.id, index)
+        if self._owner.read_only:
+            return self._owner.open_reader(directory, identity)
+        config = self._config
+        settings = LogSettings(
+            config.compression, config.segment_bytes, config.segment_age_ms, config.erasable
+        )
+        return self._owner.open_log(PartitionLog(self._owner.pool, directory, identity, settings))
+
+    def _change(self, **changes: Any) -> None:
+        config = replace(self._config, **changes)
+        write_topic(self._owner.pool, self._directory, (self.name, self.id, config))
+        self._config = config
+        for log in self.opened_logs():
+            log.settings.compression = config.compression
+            log.settings.segment_bytes = config.segment_bytes
+
+
+def make_partition_directories(pool: FilePool, topic_directory: str, count: int) -> None:
+    """Directories for ``count`` partitions, those that are missing; their names are durable."""
+    for index in range(count):
+        directory = layout.partition_directory(topic_directory, index)
+        for path in (directory, layout.tree_directory(directory)):
+            if pool.files.status(path) is None:
+                pool.files.make_directory(path)
+        pool.files.sync_directory(directory)
+    pool.files.sync_directory(topic_directory)
+
+
+def write_topic(
+    pool: FilePool, topic_directory: str, content: tuple[str, bytes, TopicConfig]
+) -> None:
+    """Replace the topic's configuration file, durably."""
+    name, topic_id, config = content
+    text = json.dumps(
+        {"format": FORMAT, "name": name, "id": topic_id.hex(), **asdict(config)}, indent=1
+    )
+    replace_file(pool.files, layout.topic_config(topic_directory), text.encode() + b"\n")
+
+
+def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicConfig]:
+    """A topic's name, id and configuration; ``CorruptionError`` for a file that is not one."""
+    path = layout.topic_config(topic_directory)
+    try:
+        content = json.loads(read_file(pool.files, path))
+        if content.pop("format") != FORMAT:
+            raise ValueError("written by a newer version")
+        name = layout.check_name(content.pop("name"), "topic")
+        topic_id = bytes.fromhex(content.pop("id"))
+        content["retention"] = RetentionConfig(**content["retention"])
+        known = {one.name for one in fields(TopicConfig)}
+        config = TopicConfig(**{key: content[key] for key in content if key in known})
+        if len(topic_id) != 16 or os.path.basename(topic_directory) != layout.file_name(name):
+            raise ValueError("it does not belong in this directory")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptionError(path, 0, f"not a topic's configuration: {error}") from None
+    return name, topic_id, config
+
+
+def _check_int(value: object, name: str, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is between {low} and {high}, not {value}")
+
+
+def _check_choice(value: object, name: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")
+
+

@@ -1,0 +1,199 @@
+"""The topics of a data directory: found at open, created, deleted, looked up."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from dataclasses import dataclass
+
+from merkql.errors import CorruptionError, ReadOnlyError, TopicExistsError, UnknownTopicError
+from merkql.storage import layout
+from merkql.storage.engine import Engine
+from merkql.storage.files import remove_tree
+from merkql.topic import Topic, TopicConfig, make_partition_directories, read_topic, write_topic
+
+logger = logging.getLogger("merkql.recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDefaults:
+    """How topics come to be that nobody created by hand."""
+
+    auto_create: bool
+    config: TopicConfig
+
+
+class TopicTable:
+    """Topics by name. Safe to share between threads; creating and deleting are durable."""
+
+    def __init__(self, engine: Engine, defaults: TopicDefaults) -> None:
+        self._engine = engine
+        self._defaults = defaults
+        self._lock = threading.Lock()
+        self._topics: dict[str, Topic] = {}
+        self._damaged: dict[str, CorruptionError] = {}  # by directory name
+
+    def load(self) -> None:
+        """Find the topics on disk and bring those the WAL names up to date."""
+        deleted = self._find()
+        if self._engine.read_only:
+            return
+        wanted = list(self._engine.partitions_in_wal())
+        by_id = {topic.id: topic for topic in self._topics.values()}
+        for topic_id, partition in wanted:
+            topic = by_id.get(topic_id)
+            if topic is not None and partition < len(topic.partitions()):
+                topic.open_log(partition)
+            elif topic_id not in deleted:
+                logger.warning("the write-ahead log names a topic %s", topic_id.hex())
+        self._engine.start_writing(set(deleted))
+        for path in deleted.values():
+            remove_tree(self._engine.pool.files, path)
+
+    def names(self) -> list[str]:
+        """The names of all topics, sorted."""
+        self._refresh()
+        return sorted(self._topics)
+
+    def topics(self) -> list[Topic]:
+        return list(self._topics.values())
+
+    def get(self, name: str) -> Topic:
+        """The topic of that name; ``UnknownTopicError`` if there is none."""
+        topic = self._topics.get(name)
+        if topic is not None:
+            return topic
+        layout.check_name(name, "topic")
+        self._refresh()
+        topic = self._topics.get(name)
+        if topic is not None:
+            return topic
+        damage = self._damaged.get(layout.file_name(name))
+        if damage is not None:
+            raise damage
+        raise UnknownTopicError(name, "create it with create_topic()")
+
+    def ensure(self, name: str) -> Topic:
+        """The topic of that name, created with the defaults if that is allowed."""
+        topic = self._topics.get(name)
+        if topic is not None:
+            return topic
+        if not self._defaults.auto_create:
+            layout.check_name(name, "topic")
+            if layout.file_name(name) in self._damaged:
+                return self.get(name)
+            raise UnknownTopicError(name, "auto_create_topics is off: use create_topic()")
+        try:
+            return self.create(name, self._defaults.config)
+        except TopicExistsError:
+            return self.get(name)
+
+    def create(self, name: str, config: TopicConfig) -> Topic:
+        """Make a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
+        self._engine.check_open()
+        if self._engine.read_only:
+            raise ReadOnlyError(f"{self._engine.root} was opened with read_only=True")
+        layout.check_name(name, "topic")
+        with self._lock:
+            if name in self._topics or layout.file_name(name) in self._damaged:
+                raise TopicExistsError(f"topic {name!r} exists already")
+            topic = self._create(name, config)
+            self._topics[name] = topic
+        self._engine.announce()
+        if any((config.retention.max_records, config.retention.max_bytes)) or (
+            config.retention.max_age_ms is not None
+        ):
+            self._engine.maintenance.watch_retention()
+        return topic
+
+    def delete(self, name: str) -> None:
+        """Remove a topic and every byte of its records; durable when it returns.
+
+        A topic created under the name later is another one: old proofs do not speak for it.
+        """
+        engine = self._engine
+        engine.check_open()
+        with self._lock:
+            topic = self.get(name)
+            with engine.exclusive():
+                files, topics = engine.pool.files, layout.topics_directory(engine.root)
+                doomed = layout.deleted_topic_directory(engine.root, topic.id)
+                for log in topic.opened_logs():
+                    engine.forget(log)
+                topic.deleted = True
+                del self._topics[name]
+                engine.pool.forget(layout.topic_directory(engine.root, name), below=True)
+                files.rename(layout.topic_directory(engine.root, name), doomed)
+                files.sync_directory(topics)
+                engine.forget_wal()
+                remove_tree(files, doomed)
+        engine.announce()
+
+    def _create(self, name: str, config: TopicConfig) -> Topic:
+        pool, root = self._engine.pool, self._engine.root
+        topic_id = os.urandom(16)
+        prepared = layout.new_topic_directory(root, topic_id)
+        pool.files.make_directory(prepared)
+        write_topic(pool, prepared, (name, topic_id, config))
+        make_partition_directories(pool, prepared, config.partitions)
+        directory = layout.topic_directory(root, name)
+        try:
+            if pool.files.status(directory) is not None:
+                raise FileExistsError(errno.EEXIST, "in the way", directory)
+            pool.files.rename(prepared, directory)
+        except FileExistsError:
+            remove_tree(pool.files, prepared)
+            raise ValueError(
+                f"topic {name!r} cannot be created: on this file system its directory is that of "
+                "another topic, whose name differs by case only"
+            ) from None
+        pool.files.sync_directory(layout.topics_directory(root))
+        return Topic(self._engine, directory, name, topic_id, config)
+
+    def _find(self) -> dict[bytes, str]:
+        """Read every topic's configuration; deleted topics not removed yet, by their id."""
+        engine = self._engine
+        topics = layout.topics_directory(engine.root)
+        deleted: dict[bytes, str] = {}
+        for entry in sorted(engine.pool.files.list_directory(topics)):
+            path = os.path.join(topics, entry)
+            if entry.startswith(layout.DELETED_PREFIX):
+                deleted[bytes.fromhex(entry.removeprefix(layout.DELETED_PREFIX))] = path
+            elif entry.startswith(layout.NEW_PREFIX):
+                if not engine.read_only:
+                    logger.info("%s: left by an interrupted creation, removed", path)
+                    remove_tree(engine.pool.files, path)
+            else:
+                self._read(path, entry)
+        return deleted
+
+    def _read(self, path: str, entry: str) -> None:
+        try:
+            name, topic_id, config = read_topic(self._engine.pool, path)
+        except (CorruptionError, FileNotFoundError, NotADirectoryError) as error:
+            damage = CorruptionError(path, 0, f"not a topic: {error}")
+            damage.__cause__ = error
+            logger.error("%s", damage)
+            self._damaged[entry] = damage
+            return
+        known = self._topics.get(name)
+        if known is not None and known.id == topic_id:
+            known.reload()
+        else:
+            self._topics[name] = Topic(self._engine, path, name, topic_id, config)
+
+    def _refresh(self) -> None:
+        """See what another process made of the topics; a writer knows them all."""
+        if not self._engine.read_only:
+            return
+        with self._lock:
+            topics = layout.topics_directory(self._engine.root)
+            entries = set(self._engine.pool.files.list_directory(topics))
+            for name in [n for n in self._topics if layout.file_name(n) not in entries]:
+                del self._topics[name]
+            for entry in sorted(entries):
+                if not entry.startswith("."):
+                    self._damaged.pop(entry, None)
+                    self._read(os.path.join(topics, entry), entry)
