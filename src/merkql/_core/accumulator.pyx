@@ -23,7 +23,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     RECORD_OVERHEAD_MAX = 21        # lengths, deltas and counts of a record without headers
-    RECORD_SIZE_MAX = 0x7FFFFFFF - 1024
+    RECORD_SIZE_MAX = 0x7FFFFBFF     # 2 ** 31 - 1 - 1024, as a literal for the debug build
 
 
 @cython.final
