@@ -1,0 +1,77 @@
+"""An embedded event log: Kafka's programming model, a merkle tree under every partition.
+
+The layout of this package is its architecture (docs/architecture.md has the whole table):
+``proof`` stands alone; ``errors`` is on it; ``_core`` computes on bytes; ``storage`` alone touches
+files; ``topic``, ``groups``, ``producer`` and ``consumer`` are the model; ``broker`` opens a
+directory and hands them out. This file only names what is public.
+"""
+
+from merkql._core.record import ProducerRecord as ProducerRecord
+from merkql._core.record import Record as Record
+from merkql._core.record import RecordMetadata as RecordMetadata
+from merkql.broker import Broker as Broker
+from merkql.broker import BrokerConfig as BrokerConfig
+from merkql.consumer import Consumer as Consumer
+from merkql.consumer import TopicPartition as TopicPartition
+from merkql.errors import ClosedError as ClosedError
+from merkql.errors import CorruptionError as CorruptionError
+from merkql.errors import DirectoryLockedError as DirectoryLockedError
+from merkql.errors import FormatError as FormatError
+from merkql.errors import MerkqlError as MerkqlError
+from merkql.errors import NoOffsetError as NoOffsetError
+from merkql.errors import OffsetOutOfRangeError as OffsetOutOfRangeError
+from merkql.errors import ReadOnlyError as ReadOnlyError
+from merkql.errors import RecordTooLargeError as RecordTooLargeError
+from merkql.errors import StaleGenerationError as StaleGenerationError
+from merkql.errors import TopicExistsError as TopicExistsError
+from merkql.errors import UnknownPartitionError as UnknownPartitionError
+from merkql.errors import UnknownTopicError as UnknownTopicError
+from merkql.errors import WriterFailedError as WriterFailedError
+from merkql.producer import Delivery as Delivery
+from merkql.producer import Producer as Producer
+from merkql.proof import ConsistencyProof as ConsistencyProof
+from merkql.proof import Proof as Proof
+from merkql.proof import ProofError as ProofError
+from merkql.storage.partition import Partition as Partition
+from merkql.storage.retention import RetentionConfig as RetentionConfig
+from merkql.storage.salvage import SalvagedRange as SalvagedRange
+from merkql.storage.verification import VerifyReport as VerifyReport
+from merkql.topic import Topic as Topic
+from merkql.topic import TopicConfig as TopicConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Broker",
+    "BrokerConfig",
+    "ClosedError",
+    "ConsistencyProof",
+    "Consumer",
+    "CorruptionError",
+    "Delivery",
+    "DirectoryLockedError",
+    "FormatError",
+    "MerkqlError",
+    "NoOffsetError",
+    "OffsetOutOfRangeError",
+    "Partition",
+    "Producer",
+    "ProducerRecord",
+    "Proof",
+    "ProofError",
+    "ReadOnlyError",
+    "Record",
+    "RecordMetadata",
+    "RecordTooLargeError",
+    "RetentionConfig",
+    "SalvagedRange",
+    "StaleGenerationError",
+    "Topic",
+    "TopicConfig",
+    "TopicExistsError",
+    "TopicPartition",
+    "UnknownPartitionError",
+    "UnknownTopicError",
+    "VerifyReport",
+    "WriterFailedError",
+]

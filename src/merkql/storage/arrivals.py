@@ -12,6 +12,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.version = 0
+        self.topics_version = 0  # goes up with topics and partitions alone
         self._changed = threading.Condition(threading.Lock())
         self._waiting = 0
 
@@ -21,6 +22,11 @@ class Arrivals:
             self.version += 1
             if self._waiting:
                 self._changed.notify_all()
+
+    def announce_topics(self) -> None:
+        """Say that topics or partitions came or went."""
+        self.topics_version += 1
+        self.announce()
 
     def wake(self) -> None:
         """Wake everyone who waits, to look again: a close, an interruption."""

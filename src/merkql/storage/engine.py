@@ -131,7 +131,7 @@ class Engine:
         return time.time_ns() // 1_000_000
 
     def announce(self) -> None:
-        self.arrivals.announce()
+        self.arrivals.announce_topics()
 
     def forget(self, log: PartitionLog) -> None:
         """The partition is deleted; by the leader only."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
-from merkql._core.batch_decoder import leaf_hashes
+from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.batch_header import scan
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
-from merkql._core.batch_decoder import leaf_hashes
+from merkql._core.batch_leaves import leaf_hashes
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog
