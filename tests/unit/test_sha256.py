@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from merkql._core import sha256
 
-DigestMany = Callable[[Sequence[bytes | memoryview]], bytes]
-HashFixed = Callable[[bytes | memoryview], bytes]
+Buffer = bytes | bytearray | memoryview
+DigestMany = Callable[[Sequence[Buffer]], bytes]
+HashFixed = Callable[[Buffer], bytes]
 
 either_digest_many = pytest.mark.parametrize(
     "digest_many", [sha256.digest_many, sha256.portable_digest_many]
@@ -53,7 +54,7 @@ def pattern(size: int, seed: int = 0) -> bytes:
     return hashlib.shake_128(seed.to_bytes(8, "little")).digest(size)
 
 
-def oracle(messages: Sequence[bytes | memoryview]) -> bytes:
+def oracle(messages: Sequence[Buffer]) -> bytes:
     return b"".join(hashlib.sha256(message).digest() for message in messages)
 
 
@@ -166,7 +167,7 @@ def test_node_hashes_refuse_part_of_a_pair(node_hashes: HashFixed) -> None:
 
 @either_digest_many
 def test_any_contiguous_buffer(digest_many: DigestMany) -> None:
-    messages = [b"abc", bytearray(b"abc"), memoryview(b"xabcx")[1:4]]
+    messages: list[Buffer] = [b"abc", bytearray(b"abc"), memoryview(b"xabcx")[1:4]]
     assert digest_many(messages) == oracle([b"abc"]) * 3
 
 

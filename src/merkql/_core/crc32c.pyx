@@ -1,6 +1,7 @@
 """CRC-32C (Castagnoli), the checksum of Kafka record batches: RFC 3720, appendix B.4.
 
-The instructions used are chosen once, in c/crc32c.c; portable_crc32c always runs the plain C, for tests.
+The instructions used are chosen once, in c/crc32c.c; portable_crc32c always runs the plain C, for
+tests.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer

@@ -1,7 +1,8 @@
 """SHA-256 of many messages at once, and the leaf and node hashes of the merkle tree.
 
-Leaves out hashing a message piece by piece: hashlib does that. The instructions used are chosen once,
-in c/sha256.c; the portable_ functions always run the plain C, for tests. Tree hashes: RFC 9162, 2.1.1.
+Leaves out hashing a message piece by piece: hashlib does that. The instructions used are chosen
+once, in c/sha256.c; the portable_ functions always run the plain C, for tests. Tree hashes: RFC
+9162, 2.1.1.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer

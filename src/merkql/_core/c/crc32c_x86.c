@@ -1,8 +1,9 @@
-/* CRC-32C with the crc32 instruction of SSE 4.2, three stretches of data at a time; empty on other
- * targets.
+/* CRC-32C with the crc32 instruction of SSE 4.2; empty on other targets.
  *
- * The instruction takes a word a cycle but gives its result after three, so one chain would leave two
- * thirds of it idle. Joining the three results is multiplying by powers of x, modulo the polynomial. */
+ * The instruction takes a word a cycle but gives its result after three: one chain would leave two
+ * thirds of it idle, so three stretches of the data are read at a time. Joining their results is
+ * multiplying by powers of x, modulo the polynomial.
+ */
 #include "crc32c_engine.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -15,8 +16,8 @@
 #define INLINE static inline __attribute__((always_inline, target("sse4.2,pclmul")))
 
 /* Three stretches of `size` bytes are read at once. The factors carry a CRC over one and two times
- * `size` bytes of zeros: x^(8 * bytes - 33) modulo the polynomial, bits reversed, where the 33 makes
- * up for the 32 zero bits that the crc32 instruction adds and the one that reversed products lose. */
+ * `size` bytes of zeros: x^(8 * bytes - 33) modulo the polynomial, bits reversed. The 33 makes up
+ * for the 32 zero bits the crc32 instruction adds and the one bit a reversed product lacks. */
 struct stretch {
     size_t size;
     uint32_t over_one, over_two;
@@ -45,7 +46,8 @@ INLINE uint64_t multiply(uint64_t crc, uint32_t factor)
 }
 
 /* The CRC of three stretches in a row. */
-INLINE uint64_t update_three(uint64_t first, const unsigned char *data, const struct stretch *stretch)
+INLINE uint64_t update_three(uint64_t first, const unsigned char *data,
+                             const struct stretch *stretch)
 {
     uint64_t second = 0, third = 0;
     for (size_t position = 0; position < stretch->size; position += 8) {

@@ -1,4 +1,4 @@
-/* Loads and stores of fixed byte order at any alignment; compilers turn each into one instruction. */
+/* Loads and stores of fixed byte order at any alignment; each compiles to an instruction or two. */
 #ifndef MERKQL_ENDIAN_H
 #define MERKQL_ENDIAN_H
 

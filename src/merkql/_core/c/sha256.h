@@ -31,7 +31,8 @@ void sha256_messages(const struct sha256_engine *engine, const unsigned char *co
 void sha256_leaves(const struct sha256_engine *engine, const unsigned char *entries, size_t count,
                    unsigned char *hashes);
 
-/* SHA-256(0x01 | left | right) of `count` pairs of 64 bytes, back to back. `hashes` may be `pairs`. */
+/* SHA-256(0x01 | left | right) of `count` pairs of 64 bytes, back to back. `hashes` may equal
+ * `pairs`: a pair is read before anything is written over it. */
 void sha256_nodes(const struct sha256_engine *engine, const unsigned char *pairs, size_t count,
                   unsigned char *hashes);
 

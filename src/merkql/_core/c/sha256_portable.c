@@ -37,6 +37,8 @@ static void compress_block(uint32_t *state, const unsigned char *block)
     uint32_t words[16]; /* the last sixteen of the message schedule */
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
     uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
+    /* Unrolled, the eight variables stay where they are instead of moving up every round. */
+#pragma GCC unroll 64
     for (int round = 0; round < 64; round++) {
         words[round & 15] = round < 16 ? load_be32(block + 4 * round) : schedule(words, round);
         uint32_t sum1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);

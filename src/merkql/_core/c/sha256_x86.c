@@ -27,8 +27,8 @@ SHA256_X86_TARGET static void compress_1(uint32_t (*states)[8], const unsigned c
 {
     struct lane a;
     load_state(&a, states[0]);
-    for (size_t position = 0; position < SHA256_BLOCK_SIZE * blocks; position += SHA256_BLOCK_SIZE) {
-        load_block(&a, data[0] + position);
+    for (size_t block = 0; block < blocks; block++) {
+        load_block(&a, data[0] + SHA256_BLOCK_SIZE * block);
         compress_block(&a, &a, &a, 1);
     }
     store_state(&a, states[0]);
@@ -41,9 +41,9 @@ SHA256_X86_TARGET static void compress_2(uint32_t (*states)[8], const unsigned c
     struct lane a, b;
     load_state(&a, states[0]);
     load_state(&b, states[1]);
-    for (size_t position = 0; position < SHA256_BLOCK_SIZE * blocks; position += SHA256_BLOCK_SIZE) {
-        load_block(&a, data_a + position);
-        load_block(&b, data_b + position);
+    for (size_t block = 0; block < blocks; block++) {
+        load_block(&a, data_a + SHA256_BLOCK_SIZE * block);
+        load_block(&b, data_b + SHA256_BLOCK_SIZE * block);
         compress_block(&a, &b, &b, 2);
     }
     store_state(&a, states[0]);
@@ -58,10 +58,10 @@ SHA256_X86_TARGET static void compress_3(uint32_t (*states)[8], const unsigned c
     load_state(&a, states[0]);
     load_state(&b, states[1]);
     load_state(&c, states[2]);
-    for (size_t position = 0; position < SHA256_BLOCK_SIZE * blocks; position += SHA256_BLOCK_SIZE) {
-        load_block(&a, data_a + position);
-        load_block(&b, data_b + position);
-        load_block(&c, data_c + position);
+    for (size_t block = 0; block < blocks; block++) {
+        load_block(&a, data_a + SHA256_BLOCK_SIZE * block);
+        load_block(&b, data_b + SHA256_BLOCK_SIZE * block);
+        load_block(&c, data_c + SHA256_BLOCK_SIZE * block);
         compress_block(&a, &b, &c, 3);
     }
     store_state(&a, states[0]);
@@ -90,8 +90,8 @@ const struct sha256_engine *sha256_x86_engine(void)
         .nodes = sha256_x86_nodes,
     };
     unsigned int eax, ebx, ecx, edx;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & bit_SSSE3) == 0 || (ecx & bit_SSE4_1) == 0) {
-        return NULL;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & bit_SSE4_1) == 0) {
+        return NULL; /* who has SSE 4.1 has the older SSSE 3 */
     }
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (ebx & bit_SHA) == 0) {
         return NULL;

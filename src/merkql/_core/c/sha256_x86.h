@@ -1,8 +1,9 @@
 /* The rounds of SHA-256 on the SHA extensions of x86, for one to three messages at a time;
  * private to the sha256_x86*.c files.
  *
- * `lanes` is a constant wherever these are called: the compiler drops the lanes not in use. One lane
- * is bound by the latency of its own chain, three fill the unit; a fourth would spill registers.
+ * `lanes` is a constant wherever these are called: the compiler drops the lanes not in use. One
+ * lane is bound by the latency of its own chain, three fill the unit; with four, even the states
+ * and the words in progress would not fit the registers.
  */
 #ifndef MERKQL_SHA256_X86_H
 #define MERKQL_SHA256_X86_H
@@ -78,7 +79,8 @@ SHA256_X86_INLINE void step(struct lane *a, struct lane *b, struct lane *c, int 
 }
 
 /* The same where no more words are needed. */
-SHA256_X86_INLINE void last_step(struct lane *a, struct lane *b, struct lane *c, int lanes, int turn)
+SHA256_X86_INLINE void last_step(struct lane *a, struct lane *b, struct lane *c, int lanes,
+                                 int turn)
 {
     rounds(a, 12 + turn, turn);
     if (lanes > 1) {

@@ -1,7 +1,7 @@
 /* Leaf and node hashes with the SHA extensions of x86; empty on other targets.
  *
- * Both inputs have one size, so that prefix, padding and length are constants and the words of a block
- * go from the input straight into registers: byte i of the input is byte i + 1 of the message.
+ * An input has one size, so prefix, padding and length are constants, and the words of a block go
+ * from the input straight into registers: byte i of the input is byte i + 1 of the message.
  */
 #include "sha256_engine.h"
 
@@ -63,7 +63,8 @@ SHA256_X86_INLINE void store_hash(const struct lane *lane, unsigned char *hash)
 }
 
 /* One to three leaves, or nodes. Everything is read before anything is written. */
-SHA256_X86_INLINE void hash_group(const unsigned char *inputs, unsigned char *hashes, int lanes, int leaf)
+SHA256_X86_INLINE void hash_group(const unsigned char *inputs, unsigned char *hashes, int lanes,
+                                  int leaf)
 {
     size_t size = leaf ? SHA256_LEAF_ENTRY_SIZE : SHA256_NODE_PAIR_SIZE;
     struct lane group[3];
@@ -88,7 +89,8 @@ SHA256_X86_INLINE void hash_group(const unsigned char *inputs, unsigned char *ha
     }
 }
 
-SHA256_X86_INLINE void hash_all(const unsigned char *inputs, size_t count, unsigned char *hashes, int leaf)
+SHA256_X86_INLINE void hash_all(const unsigned char *inputs, size_t count, unsigned char *hashes,
+                                int leaf)
 {
     size_t size = leaf ? SHA256_LEAF_ENTRY_SIZE : SHA256_NODE_PAIR_SIZE;
     for (; count >= 3; count -= 3) {
@@ -109,7 +111,8 @@ SHA256_X86_TARGET void sha256_x86_leaves(const unsigned char *entries, size_t co
     hash_all(entries, count, hashes, 1);
 }
 
-SHA256_X86_TARGET void sha256_x86_nodes(const unsigned char *pairs, size_t count, unsigned char *hashes)
+SHA256_X86_TARGET void sha256_x86_nodes(const unsigned char *pairs, size_t count,
+                                        unsigned char *hashes)
 {
     hash_all(pairs, count, hashes, 0);
 }
