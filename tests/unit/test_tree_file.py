@@ -166,3 +166,29 @@ def test_a_failed_sync_is_not_forgotten(tmp_path: Path) -> None:
         tree.sync()
     tree.sync()
     assert files.synced == ["h00", "h04", "h08"]
+
+
+def test_the_top_of_the_tree_is_read_once(tree: TreeFiles, tmp_path: Path) -> None:
+    frontier = fill(tree, 4600)
+    root = frontier.root()
+    assert prove(100, 4600, tree.read)[2] == root
+    (tmp_path / "h08").write_bytes(b"")
+    assert prove(200, 4600, tree.read)[2] == root
+    tree.write(frontier.append(b"".join(LEAVES[4600:])))
+    (tmp_path / "h08").write_bytes(b"".join(TREE.root(i << 8, i + 1 << 8) for i in range(19)))
+    assert prove(4900, 5000, tree.read)[1:] == (TREE.inclusion(4900, 0, 5000), frontier.root())
+
+
+def test_what_is_kept_gives_way_to_what_is_written(tree: TreeFiles) -> None:
+    """A rebuilt tree after a damaged one, and a tail that was cut and written anew."""
+    fill(tree, 600)
+    other = Frontier()
+    other_leaves = [hashlib.sha256(b"other %d" % i).digest() for i in range(600)]
+    root_at(600, tree.read)
+    tree.write(other.append(b"".join(other_leaves)))
+    assert root_at(600, tree.read) == other.root() == NaiveTree(other_leaves).root(0, 600)
+    tree.truncate(300)
+    tail = Frontier()
+    tail.append(b"".join(other_leaves[:300]))
+    tree.write(tail.append(b"".join(LEAVES[:300])))
+    assert root_at(600, tree.read) == tail.root()

@@ -4,7 +4,8 @@ Nodes of levels 0, 4, 8, … are stored by somebody else, who is asked once a pr
 other whole nodes are hashed again from those. Stores and checks nothing: docs/formats/merkle-log.md.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy
 
 from merkql._core.frontier cimport (
     HASH_SIZE, LEVEL_COUNT, LEVEL_STRIDE, Frontier as RightEdge, Hash, as_bytes, fold, join,
@@ -17,6 +18,8 @@ from merkql._core.frontier import EMPTY_ROOT, HASH_BYTES, STORED_LEVEL_STRIDE, F
 cdef enum:
     # Whole nodes a plan may want: a path, the ragged edge that one of its parts folds, a leaf.
     NODE_MAX = 128
+    # Stored hashes at work at once: of at most three nodes a level, 8 of the highest in four.
+    WORK_MAX = 512
     # Neighbours of one level are read as one while they fit a tile: cheaper than a second read.
     RUN_COUNT_MAX = 256
 
@@ -130,39 +133,51 @@ cdef void want_path(Plan* plan, u64 index, int level, u64 size) noexcept:
 
 cdef int fetch(Plan* plan, object read) except -1:
     """Asks once for all stored hashes the plan needs; computes the hashes of its nodes."""
-    cdef Node* node
-    cdef const Hash* source
-    cdef list requests = [], answers
-    cdef int i, above
+    cdef const Hash* runs[NODE_MAX]
+    cdef list requests = []
+    cdef Run* run
+    cdef int i
     if plan.run_count == 0:
         return 0
     for i in range(plan.run_count):
         run = &plan.runs[i]
         requests.append((run.level, run.first, run.end - run.first))
     answers = read(requests)
-    if len(answers) != plan.run_count:
-        raise ValueError(f"a hash reader asked for {plan.run_count} runs gave {len(answers)}")
-    for request, answer in zip(requests, answers):
-        if type(answer) is not bytes or len(answer) != request[2] * HASH_SIZE:
-            raise ValueError(f"a hash reader's answer is not the {request[2]} hashes asked for")
-    for i in range(plan.node_count):
-        node = &plan.nodes[i]
-        if node.run >= 0:
-            above = node.level % LEVEL_STRIDE
-            source = <const Hash*>PyBytes_AS_STRING(answers[node.run])
-            source += (node.index << above) - plan.runs[node.run].first
-            reduce_run(source, 1 << above, &plan.hashes[i])
+    if type(answers) is not list or len(answers) != plan.run_count:
+        raise ValueError(f"a hash reader asked for {plan.run_count} runs gave something else")
+    for i in range(plan.run_count):
+        run = &plan.runs[i]
+        answer = (<list>answers)[i]
+        if type(answer) is not bytes or (
+                <u64>PyBytes_GET_SIZE(answer) != (run.end - run.first) * HASH_SIZE):
+            raise ValueError(f"a hash reader did not give the {run.end - run.first} hashes asked for")
+        runs[i] = <const Hash*>PyBytes_AS_STRING(answer)
+    combine(plan, runs)
     return 0
 
 
-cdef void reduce_run(const Hash* run, int count, Hash* out) noexcept:
-    """The hash of the node above 1, 2, 4 or 8 neighbours."""
-    cdef Hash half[4]
-    while count > 1:
-        node_hash_many(run.at, count // 2, half[0].at)
-        run = half
-        count //= 2
-    out[0] = run[0]
+cdef void combine(Plan* plan, const Hash** runs) noexcept:
+    """The hashes of the plan's nodes; those on one step of the way up are hashed at once."""
+    cdef Hash work[WORK_MAX]
+    cdef Node* node
+    cdef const Hash* source
+    cdef int above, i, count = 0, done = 0
+    for above in range(LEVEL_STRIDE - 1, -1, -1):
+        for i in range(plan.node_count):
+            node = &plan.nodes[i]
+            if node.run >= 0 and node.level % LEVEL_STRIDE == above:
+                source = runs[node.run] + ((node.index << above) - plan.runs[node.run].first)
+                memcpy(&work[count], source, HASH_SIZE << above)
+                count += 1 << above
+        if above:
+            count //= 2
+            node_hash_many(work[0].at, count, work[0].at)
+    for above in range(LEVEL_STRIDE - 1, -1, -1):
+        for i in range(plan.node_count):
+            node = &plan.nodes[i]
+            if node.run >= 0 and node.level % LEVEL_STRIDE == above:
+                plan.hashes[i] = work[done]
+                done += 1
 
 
 cdef list parts_of(Plan* plan):

@@ -68,9 +68,9 @@ class TreeFiles:
             raise CorruptionError(
                 path, begin + len(hashes), "tree hashes are missing at the end of the file"
             )
-        hole = hashes.find(NEVER_WRITTEN)
-        if hole >= 0:
-            raise CorruptionError(path, begin + hole, "a tree hash was never written")
+        if hashes.endswith(NEVER_WRITTEN):
+            hole = begin + hashes.index(NEVER_WRITTEN)
+            raise CorruptionError(path, hole, "a tree hash was never written")
         return hashes
 
     def sizes(self) -> dict[int, int]:
