@@ -1,7 +1,8 @@
 """Which partition a key goes to.
 
-A partitioner is any callable of a key and a partition count that returns a partition; it must give one key
-the same partition for ever. Records without a key never reach one: the producer deals them out in turn.
+A partitioner is any callable of a key and a partition count that returns a partition; it must give
+one key the same partition for ever. Records without a key never reach one: the producer deals them
+out in turn.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def murmur2(key: bytes, count: int) -> int:
 
 
 def sha256(key: bytes, count: int) -> int:
-    """Return the partition the Rust merkql gives `key`: the first four bytes of its SHA-256, modulo `count`.
+    """Return the partition the Rust merkql gives `key`: of its SHA-256, the first four bytes.
 
     Raises ValueError when `count` is less than 1.
     """

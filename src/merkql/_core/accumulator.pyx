@@ -1,6 +1,6 @@
 """The records of one write to one partition: checked, held, not copied, ready to be encoded.
 
-What leaves with what offset is decided by `record_batch.encode`; the digest form of headers is in leaf.pxd.
+Which offset each gets is decided by `record_batch.encode`; the form of headers is in leaf.pxd.
 """
 
 cimport cython
@@ -30,8 +30,8 @@ cdef enum:
 cdef class RecordAccumulator:
     """Collects the records of one write; `now_ms` is the timestamp of those that carry none.
 
-    Keeps references to the bytes it is given until it goes itself. Not for two threads at once; adding while
-    its records are being encoded raises BufferError.
+    Keeps references to the bytes it is given until it goes itself. Not for two threads at once;
+    adding while its records are being encoded raises BufferError.
     """
 
     def __cinit__(self, long long now_ms):
@@ -45,18 +45,23 @@ cdef class RecordAccumulator:
         return self.count
 
     def add(self, object key, object value, object headers=(), object timestamp_ms=None):
-        """Adds one record; TypeError or ValueError, naming the field, for what a record cannot hold."""
+        """Adds one record.
+
+        Raises TypeError or ValueError, naming the field, for what a record cannot hold.
+        """
         cdef bytes exact_key = exact_bytes(key, "key")
         cdef bytes exact_value = exact_bytes(value, "value")
         cdef bytes listed = _listed(exact_headers(headers))
         cdef PendingRecord* pending = self._reserve(1)
-        pending.timestamp_ms = self._now_ms if timestamp_ms is None else exact_timestamp(timestamp_ms)
+        pending.timestamp_ms = self._now_ms
+        if timestamp_ms is not None:
+            pending.timestamp_ms = exact_timestamp(timestamp_ms)
         _point(pending, exact_key, exact_value, listed)
         self._hold(exact_key, exact_value, listed)
         self._count_in(1)
 
     def add_record(self, ProducerRecord record not None):
-        """Adds a ProducerRecord's key, value, headers and timestamp; its topic and partition play no part."""
+        """Adds a ProducerRecord; its topic and partition play no part."""
         cdef bytes listed = None
         cdef PendingRecord* pending = self._reserve(1)
         if len(record.headers):
@@ -71,17 +76,19 @@ cdef class RecordAccumulator:
             self._held.append(listed)
 
     def extend_values(self, object values, object keys=None, object timestamps_ms=None):
-        """Adds a record a value, with the keys and timestamps of the same index where those are given.
+        """Adds a record for each value, with the key and timestamp of the same index where given.
 
-        All or nothing: a value, key or timestamp that a record cannot hold, or another number of them, is
-        a TypeError or ValueError, and nothing is added.
+        All or nothing: a value, key or timestamp that a record cannot hold, or another number of
+        them, is a TypeError or ValueError, and nothing is added.
         """
         cdef tuple held_values = _tuple(values, "values")
         cdef tuple held_keys = None if keys is None else _tuple(keys, "keys")
-        cdef tuple held_times = None if timestamps_ms is None else _tuple(timestamps_ms, "timestamps_ms")
+        cdef tuple held_times = None
         cdef Py_ssize_t count = len(held_values)
         cdef Py_ssize_t held_before = len(self._held)
         cdef PendingRecord* pending
+        if timestamps_ms is not None:
+            held_times = _tuple(timestamps_ms, "timestamps_ms")
         if held_keys is not None and len(held_keys) != count:
             raise ValueError(f"{count} values but {len(held_keys)} keys")
         if held_times is not None and len(held_times) != count:
@@ -147,7 +154,7 @@ cdef class RecordAccumulator:
                 largest = size
             total += size
         if largest > RECORD_SIZE_MAX:
-            raise ValueError(f"a record of {largest} bytes is more than the format can hold ({RECORD_SIZE_MAX})")
+            raise ValueError(f"a record of {largest} bytes is too large: {RECORD_SIZE_MAX} at most")
         self.count += more
         self.size_bytes += total
         if largest > self.largest_size_bytes:
@@ -170,7 +177,7 @@ cdef tuple _tuple(object given, str field):
 
 
 cdef inline Py_ssize_t _size_max(const PendingRecord* record) noexcept nogil:
-    """An upper bound of the record's encoded size: a varint is at most 5 bytes, a canonical size always 4."""
+    """No less than the encoded size: a varint is at most 5 bytes, a canonical size 4."""
     cdef Py_ssize_t size = RECORD_OVERHEAD_MAX
     if record.key_size > 0:
         size += record.key_size
@@ -200,9 +207,10 @@ cdef inline void _point(PendingRecord* pending, bytes key, bytes value, bytes he
 
 
 cdef int _point_at(
-    const unsigned char** data, Py_ssize_t* size, object given, str field, Py_ssize_t index, list held
+    const unsigned char** data, Py_ssize_t* size, object given, str field, Py_ssize_t index,
+    list held
 ) except -1:
-    """Points at the bytes of anything a key or value may be; copies of what could change go to `held`."""
+    """Points at the bytes of what a key or value may be; a copy of what could change is held."""
     if PyBytes_CheckExact(given):
         data[0] = <const unsigned char*>PyBytes_AS_STRING(given)
         size[0] = PyBytes_GET_SIZE(given)
@@ -230,7 +238,9 @@ cdef int _point_values(PendingRecord* pending, tuple values, list held) except -
             pending[index].value = <const unsigned char*>PyBytes_AS_STRING(value)
             pending[index].value_size = PyBytes_GET_SIZE(value)
         else:
-            _point_at(&pending[index].value, &pending[index].value_size, value, "values", index, held)
+            _point_at(
+                &pending[index].value, &pending[index].value_size, value, "values", index, held
+            )
         pending[index].headers = NULL
         pending[index].headers_size = 0
         index += 1
@@ -249,7 +259,9 @@ cdef int _point_keys(PendingRecord* pending, tuple keys, Py_ssize_t count, list 
     return 0
 
 
-cdef int _point_times(PendingRecord* pending, tuple times, Py_ssize_t count, long long now_ms) except -1:
+cdef int _point_times(
+    PendingRecord* pending, tuple times, Py_ssize_t count, long long now_ms
+) except -1:
     cdef Py_ssize_t index
     cdef object given
     for index in range(count):

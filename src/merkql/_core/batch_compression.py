@@ -1,6 +1,7 @@
-"""Opens the compressed records of a batch: LZ4 always; gzip, snappy and zstd as other Kafka clients send them.
+"""Opens the compressed records of a batch: LZ4, and what other Kafka clients send.
 
-The output is bounded whatever the input claims. snappy and zstd need a library that may not be installed.
+The output is bounded whatever the input claims. snappy and zstd need a library that may not be
+installed. Format: docs/formats/kafka-record-batch.md.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class DecompressionError(ValueError):
 def decompress(codec: int, data: memoryview, limit: int) -> bytes:
     """Return the records of a batch of Kafka's `codec` number, at most `limit` bytes of them.
 
-    Raises DecompressionError for a codec that is unknown or not installed, for bytes that are not one whole
-    stream of it, and for more than `limit` bytes.
+    Raises DecompressionError for a codec that is unknown or not installed, for bytes that are not
+    one whole stream of it, and for more than `limit` bytes.
     """
     opener = _OPENERS.get(codec)
     if opener is None:
@@ -49,7 +50,7 @@ def _open_gzip(data: memoryview, limit: int) -> bytes:
 
 
 def _open_lz4(data: memoryview, limit: int) -> bytes:
-    # The library sets aside what it is told to expect, so it is told no more than the input can yield.
+    # The library sets aside what it is told to expect: no more, then, than the input can yield.
     expected = min(limit, _LZ4_RATIO_MAX * len(data)) + 1
     decompressor = lz4.frame.LZ4FrameDecompressor()
     try:
@@ -65,7 +66,7 @@ def _open_lz4(data: memoryview, limit: int) -> bytes:
 
 
 def _open_snappy(data: memoryview, limit: int) -> bytes:
-    """Kafka has two dialects: one bare block, and blocks with sizes behind the header of xerial's library."""
+    """Kafka has two dialects: one bare block, and blocks with sizes behind xerial's header."""
     block = _load("snappy", {"cramjam": _cramjam_block, "snappy": _snappy_block})
     if bytes(data[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
         return _snappy_checked(data, limit, block)
@@ -82,7 +83,7 @@ def _open_snappy(data: memoryview, limit: int) -> bytes:
 
 
 def _snappy_checked(data: memoryview, limit: int, block: Callable[[bytes], bytes]) -> bytes:
-    """A block begins with the size it claims, as a base-128 integer; libraries set that much aside."""
+    """A block begins with the size it claims, in base 128; libraries set that much aside."""
     claimed = 0
     for index, byte in enumerate(bytes(data[:5])):
         claimed |= (byte & 0x7F) << (7 * index)
@@ -94,7 +95,7 @@ def _snappy_checked(data: memoryview, limit: int, block: Callable[[bytes], bytes
         raise DecompressionError(f"snappy: more than {limit} bytes when decompressed")
     try:
         return block(bytes(data))
-    except Exception as error:  # noqa: BLE001  each library has an exception class of its own
+    except Exception as error:  # each library has an exception class of its own
         raise DecompressionError(f"snappy: {error}") from None
 
 

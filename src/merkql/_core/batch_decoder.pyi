@@ -27,10 +27,3 @@ def decode(
     records: list[Record] | None = None,
     decompressed_size_max: int = ...,
 ) -> DecodeResult: ...
-def leaf_hashes(
-    data: ReadableBuffer,
-    *,
-    first_offset: int | None = None,
-    salts: bytes | None = None,
-    decompressed_size_max: int = ...,
-) -> bytes: ...

@@ -1,6 +1,6 @@
-"""Kafka RecordBatch v2 bytes to Record objects, or to the leaf hashes of the tree.
+"""Kafka RecordBatch v2 bytes to Record objects, many batches in one call.
 
-Every length is checked against the bytes that are there before it is used. Format: docs/formats/kafka-record-batch.md.
+Checksums first, without the GIL; then the objects. Format: docs/formats/kafka-record-batch.md.
 """
 
 cimport cython
@@ -9,8 +9,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_Append
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.limits cimport LLONG_MAX
-from libc.stdlib cimport free, realloc
 
 from merkql._core.batch_header cimport (
     CODEC_MASK,
@@ -19,27 +17,17 @@ from merkql._core.batch_header cimport (
     CORRUPT,
     END,
     HEADER_SIZE,
-    LOG_APPEND_TIME,
     RECORD_SIZE_MIN,
-    TORN,
     WHOLE,
     BatchHeader,
     Verdict,
     checksum_holds,
     read_header,
 )
-from merkql._core.leaf cimport (
-    HASH_SIZE,
-    SALT_SIZE,
-    LeafRun,
-    RecordView,
-    leaf_run_add,
-    leaf_run_begin,
-    leaf_run_end,
-    leaf_run_flush,
-)
+from merkql._core.leaf cimport RecordView
 from merkql._core.record cimport Record
-from merkql._core.varint cimport read_varint, read_varlong
+from merkql._core.record_reader cimport pass_records, read_record
+from merkql._core.varint cimport read_varint
 
 from merkql._core.batch_compression import DecompressionError
 from merkql._core.batch_compression import decompress as _decompress
@@ -65,7 +53,8 @@ cdef class DecodeResult:
 
     def __repr__(self):
         return (
-            f"DecodeResult({len(self.records)} records, next_offset={self.next_offset}, position={self.position})"
+            f"DecodeResult({len(self.records)} records, next_offset={self.next_offset}, "
+            f"position={self.position})"
         )
 
 
@@ -80,94 +69,10 @@ cdef struct Run:
     size_t decompressed_max
 
 
-# --- one record ---------------------------------------------------------------------------------------------
-
-
-cdef inline const unsigned char* _read_record(
-    const unsigned char* at, const unsigned char* end, const BatchHeader* header, long long index,
-    RecordView* record
-) noexcept nogil:
-    """Returns the end of the record at `at`, NULL if it is not the batch's record number `index`."""
-    cdef long long size = 0
-    cdef long long delta = 0
-    at = read_varint(at, end, &size)
-    if at is NULL or size < RECORD_SIZE_MIN - 1 or size > end - at:
-        return NULL
-    end = at + size
-    at = read_varlong(at + 1, end, &delta)
-    if at is NULL:
-        return NULL
-    record.timestamp_ms = _wrapping_sum(header.base_timestamp_ms, delta)
-    at = read_varint(at, end, &delta)
-    if at is NULL or delta != index:
-        return NULL
-    record.offset = header.first_offset + index
-    at = read_varint(at, end, &size)
-    if at is NULL or size < -1 or size > end - at:
-        return NULL
-    record.key = at
-    record.key_size = size
-    if size > 0:
-        at += size
-    at = read_varint(at, end, &size)
-    if at is NULL or size < -1 or size > end - at:
-        return NULL
-    record.value = at
-    record.value_size = size
-    if size > 0:
-        at += size
-    at = read_varint(at, end, &record.header_count)
-    if at is NULL or record.header_count < 0 or record.header_count > (end - at) // 2:
-        return NULL
-    if record.header_count > 0:
-        at = _pass_headers(at, end, record)
-    if header.attributes & LOG_APPEND_TIME:
-        record.timestamp_ms = header.max_timestamp_ms
-    return end if at == end else NULL
-
-
-@cython.overflowcheck(False)
-cdef inline long long _wrapping_sum(long long base, long long delta) noexcept nogil:
-    """Java's sum: a producer's delta that does not fit has wrapped round, and does so back."""
-    return <long long>(<unsigned long long>base + <unsigned long long>delta)
-
-
-cdef const unsigned char* _pass_headers(
-    const unsigned char* at, const unsigned char* end, RecordView* record
-) noexcept nogil:
-    """Checks the headers and notes how large their canonical list is."""
-    cdef long long index
-    cdef long long size = 0
-    record.headers = at
-    record.headers_size = 4
-    for index in range(2 * record.header_count):
-        at = read_varint(at, end, &size)
-        if at is NULL or size > end - at or size < -(index & 1):
-            return NULL     # a name is never null, a value may be
-        record.headers_size += 4
-        if size > 0:
-            at += size
-            record.headers_size += size
-    return at
-
-
-cdef inline const unsigned char* _pass_records(
-    const unsigned char* at, const unsigned char* end, long long count
-) noexcept nogil:
-    """Passes `count` records by their lengths alone; NULL if they are not there."""
-    cdef long long size = 0
-    while count > 0:
-        at = read_varint(at, end, &size)
-        if at is NULL or size < RECORD_SIZE_MIN - 1 or size > end - at:
-            return NULL
-        at += size
-        count -= 1
-    return at
-
-
 cdef tuple _headers(const RecordView* record):
     cdef const unsigned char* at = record.headers
-    cdef const unsigned char* end = at + 2 * record.headers_size + 16   # open: they have been checked
+    # An open end: read_record has checked them.
+    cdef const unsigned char* end = at + 2 * record.headers_size + 16
     cdef long long size = 0
     cdef long long index
     cdef list pairs = []
@@ -199,28 +104,27 @@ cdef inline Record _make_record(const RecordView* view, str topic, int partition
     return record
 
 
-# --- batches ------------------------------------------------------------------------------------------------
-
-
-cdef bytes _opened(const Run* run, const BatchHeader* header):
-    """Returns the decompressed records of the compressed batch at run.position."""
-    cdef const unsigned char* at = run.data + run.position + HEADER_SIZE
+cdef bytes open_records(
+    const unsigned char* batch, const BatchHeader* header, size_t position, size_t limit
+):
     cdef bytes opened
     try:
         opened = _decompress(
             header.attributes & CODEC_MASK,
-            PyMemoryView_FromMemory(<char*>at, header.size - HEADER_SIZE, PyBUF_READ),
-            run.decompressed_max,
+            PyMemoryView_FromMemory(
+                <char*>batch + HEADER_SIZE, header.size - HEADER_SIZE, PyBUF_READ
+            ),
+            limit,
         )
     except DecompressionError as error:
-        raise BatchError(run.position, str(error)) from None
+        raise BatchError(position, str(error)) from None
     if header.count > PyBytes_GET_SIZE(opened) // RECORD_SIZE_MIN:
-        raise BatchError(run.position, "the record count is impossible for the size")
+        raise BatchError(position, "the record count is impossible for the size")
     return opened
 
 
 cdef Verdict _check_run(const Run* run, size_t* stop, const char** reason) noexcept nogil:
-    """Sets *stop to the end of the whole, wanted batches that begin at run.position; says what follows."""
+    """Sets *stop to the end of the whole, wanted batches; says what follows them."""
     cdef BatchHeader header
     cdef Verdict verdict = END
     cdef const unsigned char* at
@@ -246,7 +150,8 @@ cdef Verdict _check_run(const Run* run, size_t* stop, const char** reason) noexc
 
 
 cdef int _decode_batch(
-    Run* run, const BatchHeader* header, list records, str topic, int partition, long long* next_offset
+    Run* run, const BatchHeader* header, list records, str topic, int partition,
+    long long* next_offset
 ) except -1:
     """Appends the wanted records of one checked batch; returns 1 if it was read to its end."""
     cdef const unsigned char* at = run.data + run.position + HEADER_SIZE
@@ -256,15 +161,19 @@ cdef int _decode_batch(
     cdef Py_ssize_t before = len(records)
     cdef bytes opened = None
     cdef RecordView view
+    view.headers = NULL  # read_record sets both, which compilers do not see
+    view.headers_size = 0
     if header.attributes & CODEC_MASK != CODEC_NONE:
-        opened = _opened(run, header)
+        opened = open_records(
+            run.data + run.position, header, run.position, run.decompressed_max
+        )
         at = <const unsigned char*>PyBytes_AS_STRING(opened)
         end = at + PyBytes_GET_SIZE(opened)
     stop = min(stop, index + run.wanted)
     try:
-        at = _pass_records(at, end, index)
+        at = pass_records(at, end, index)
         while at is not NULL and index < stop:
-            at = _read_record(at, end, header, index, &view)
+            at = read_record(at, end, header, index, &view)
             if at is NULL:
                 break
             PyList_Append(records, _make_record(&view, topic, partition))
@@ -282,7 +191,9 @@ cdef int _decode_batch(
     return index == header.count
 
 
-cdef int _decode_run(Run* run, size_t stop, DecodeResult result, str topic, int partition) except -1:
+cdef int _decode_run(
+    Run* run, size_t stop, DecodeResult result, str topic, int partition
+) except -1:
     cdef BatchHeader header
     cdef const char* reason
     cdef long long after
@@ -316,13 +227,15 @@ def decode(
     Py_ssize_t max_records, object expected_offset=None, list records=None,
     Py_ssize_t decompressed_size_max=DECOMPRESSED_SIZE_MAX,
 ):
-    """Decodes whole batches: the records of first_offset <= offset < stop_offset, at most `max_records`.
+    """Decodes whole batches: at most `max_records` of the offsets in [first_offset, stop_offset).
 
-    They are appended to `records` where a list is given. A batch that the data cut, and zeros, end the run
-    quietly. Control batches are passed over. In the result `next_offset` is the offset to ask for next, and
-    `position` the first batch not read to its end. Costs a checksum (the GIL released) and the objects.
+    They are appended to `records` where a list is given. A batch that the data cut, and zeros, end
+    the run quietly. Control batches are passed over. In the result `next_offset` is the offset to
+    ask for next, and `position` the first batch not read to its end. Costs a checksum, with the GIL
+    released, and the objects.
 
-    Raises BatchError for bytes that are not such batches; records of the batches before it stay in `records`.
+    Raises BatchError for bytes that are not such batches; the records of the batches before those
+    stay in `records`.
     """
     cdef Py_buffer view
     cdef Run run
@@ -354,144 +267,3 @@ def decode(
         PyBuffer_Release(&view)
     result.position = run.position
     return result
-
-
-# --- leaf hashes --------------------------------------------------------------------------------------------
-
-
-cdef struct Hashes:
-    unsigned char* data
-    size_t count
-    size_t capacity
-
-
-cdef int _make_room(Hashes* hashes, LeafRun* leaves, size_t more) noexcept nogil:
-    """Makes room for `more` hashes behind those written and those the run still holds; -1: out of memory."""
-    cdef size_t written = 0
-    cdef size_t needed = hashes.count + more
-    cdef unsigned char* grown
-    if needed > hashes.capacity:
-        if hashes.data is not NULL:
-            written = leaves.hashes - hashes.data
-        needed = max(needed, 2 * hashes.capacity)
-        grown = <unsigned char*>realloc(hashes.data, needed * HASH_SIZE)
-        if grown is NULL:
-            return -1
-        hashes.data = grown
-        hashes.capacity = needed
-        leaves.hashes = grown + written
-    return 0
-
-
-cdef int _hash_records(
-    const BatchHeader* header, const unsigned char* at, const unsigned char* end, long long first,
-    const unsigned char* salts, LeafRun* leaves
-) noexcept nogil:
-    """Hashes a batch's records from number `first` on. Returns 0, -1 out of memory, -2 malformed."""
-    cdef RecordView view
-    cdef const unsigned char* salt = NULL
-    cdef long long index
-    at = _pass_records(at, end, first)
-    for index in range(first, header.count):
-        if at is NULL:
-            return -2
-        at = _read_record(at, end, header, index, &view)
-        if at is NULL:
-            return -2
-        if salts is not NULL:
-            salt = salts + (index - first) * SALT_SIZE
-        if leaf_run_add(leaves, &view, salt, False):
-            return -1
-    return 0 if at == end else -2
-
-
-cdef int _hash_run(
-    Run* run, Hashes* hashes, LeafRun* leaves, const unsigned char* salts, size_t salt_count
-) except -1:
-    cdef BatchHeader header
-    cdef const char* reason = b""
-    cdef Verdict verdict
-    cdef const unsigned char* at
-    cdef const unsigned char* end
-    cdef bytes opened
-    cdef long long first
-    cdef size_t more
-    cdef int failed
-    while run.position < run.size:
-        at = run.data + run.position
-        verdict = read_header(at, run.size - run.position, run.expected_offset, &header, &reason)
-        if verdict == END or verdict == TORN:
-            break
-        if verdict == CORRUPT:
-            raise BatchError(run.position, reason.decode())
-        if run.expected_offset < 0 and header.first_offset > run.first_offset >= 0:
-            raise BatchError(run.position, f"the batch begins after offset {run.first_offset}")
-        end = at + header.size
-        at += HEADER_SIZE
-        opened = None
-        first = min(max(run.first_offset - header.first_offset, 0), header.count)
-        more = header.count - first
-        if more and header.attributes & CODEC_MASK != CODEC_NONE:
-            opened = _opened(run, &header)
-            at = <const unsigned char*>PyBytes_AS_STRING(opened)
-            end = at + PyBytes_GET_SIZE(opened)
-        if more:
-            if salts is not NULL and hashes.count + more > salt_count:
-                raise ValueError(f"there are {salt_count} salts, fewer than records")
-            if _make_room(hashes, leaves, more):
-                raise MemoryError
-            with nogil:
-                failed = _hash_records(
-                    &header, at, end, first,
-                    NULL if salts is NULL else salts + hashes.count * SALT_SIZE, leaves,
-                )
-            if failed == -1:
-                raise MemoryError
-            if failed:
-                raise BatchError(run.position, "a record is malformed")
-            hashes.count += more
-        run.position += header.size
-        run.expected_offset = header.first_offset + header.count
-    return 0
-
-
-def leaf_hashes(
-    data, *, object first_offset=None, bytes salts=None, Py_ssize_t decompressed_size_max=DECOMPRESSED_SIZE_MAX
-) -> bytes:
-    """Recomputes the leaf hashes of the records in whole batches, from `first_offset` on where it is given.
-
-    `salts` is 16 bytes a record hashed. Checksums are not looked at: scan first. A batch that the data cut, and
-    zeros, end the run quietly. Releases the GIL. Raises BatchError for bytes that are not such batches.
-    """
-    cdef Py_buffer view
-    cdef Run run
-    cdef LeafRun leaves
-    cdef Hashes hashes
-    cdef const unsigned char* salt_bytes = NULL
-    hashes.data = NULL
-    hashes.count = hashes.capacity = 0
-    run.expected_offset = -1
-    run.first_offset = _offset_or_any(first_offset)
-    run.stop_offset = LLONG_MAX
-    run.wanted = 0
-    run.decompressed_max = max(decompressed_size_max, 0)
-    run.position = 0
-    if salts is not None:
-        if len(salts) % SALT_SIZE:
-            raise ValueError(f"salts must have {SALT_SIZE} bytes a record, not {len(salts)} in all")
-        salt_bytes = <const unsigned char*>PyBytes_AS_STRING(salts)
-    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    try:
-        if leaf_run_begin(&leaves, NULL):
-            raise MemoryError
-        run.data = <const unsigned char*>view.buf
-        run.size = view.len
-        _hash_run(&run, &hashes, &leaves, salt_bytes, 0 if salts is None else len(salts) // SALT_SIZE)
-        if salts is not None and <size_t>len(salts) != hashes.count * SALT_SIZE:
-            raise ValueError(f"there are {len(salts) // SALT_SIZE} salts for {hashes.count} records")
-        leaf_run_flush(&leaves)
-        return PyBytes_FromStringAndSize(<const char*>hashes.data, hashes.count * HASH_SIZE)
-    finally:
-        leaf_run_end(&leaves)
-        free(hashes.data)
-        PyBuffer_Release(&view)

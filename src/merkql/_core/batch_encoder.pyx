@@ -1,13 +1,13 @@
 """Records to Kafka RecordBatch v2 bytes and leaf hashes, in one pass without the GIL.
 
-Plan the cuts, write the batches, hash, compress where asked. Formats: docs/formats/kafka-record-batch.md, record.md.
+Follows a plan of where batches end (batch_plan), compresses where asked. Formats:
+docs/formats/kafka-record-batch.md and docs/formats/record.md.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.limits cimport INT_MAX, LLONG_MAX, LLONG_MIN
-from libc.stdlib cimport free, malloc, realloc
+from libc.limits cimport LLONG_MAX
 from libc.string cimport memcpy, memmove
 
 from merkql._core.accumulator cimport PendingRecord, RecordAccumulator
@@ -19,6 +19,7 @@ from merkql._core.batch_header cimport (
     LENGTH_BEGIN,
     MAGIC,
 )
+from merkql._core.batch_plan cimport Batch, Plan, free_plan, make_plan
 from merkql._core.crc32c cimport crc32c_update
 from merkql._core.leaf cimport (
     HASH_SIZE,
@@ -35,7 +36,6 @@ from merkql._core.varint cimport (
     store_be16,
     store_be32,
     store_be64,
-    varint_size,
     write_varint,
 )
 
@@ -47,28 +47,8 @@ cdef extern from "Python.h":
     enum: PyBUF_READ
 
 cdef enum:
-    BATCH_SIZE_MAX = 1 << 30        # of the records; one larger record makes a batch of its own
+    BATCH_SIZE_MAX = 0x40000000     # of the records; one larger record makes a batch of its own
     GIL_RELEASE_SIZE = 32768        # below it, hashing is over before another thread would be awake
-
-
-cdef struct Batch:
-    Py_ssize_t first                # index of its first record
-    Py_ssize_t count
-    size_t size                     # of the whole batch
-    long long base_timestamp_ms
-    long long max_timestamp_ms
-
-
-cdef struct Plan:
-    const PendingRecord* records
-    Py_ssize_t count
-    int* lengths                    # what each record's length field says
-    Batch* batches
-    Py_ssize_t batch_count
-    Py_ssize_t batch_capacity
-    size_t size                     # of all batches
-    long long first_offset
-    const unsigned char* salts      # NULL: none
 
 
 @cython.final
@@ -76,7 +56,8 @@ cdef struct Plan:
 cdef class EncodedBatches:
     """Batches back to back in `data`, the hash of every leaf, and one tuple a batch.
 
-    A tuple of `batches` is (first offset, position in data, size, record count, largest timestamp).
+    A tuple of `batches` is (first offset, position in data, size, record count, largest
+    timestamp).
     """
 
     cdef readonly bytes data
@@ -88,8 +69,8 @@ cdef class EncodedBatches:
 
     def __repr__(self):
         return (
-            f"EncodedBatches({self.count} records from offset {self.first_offset}, {len(self.batches)} batches, "
-            f"{len(self.data)} bytes)"
+            f"EncodedBatches({self.count} records from offset {self.first_offset}, "
+            f"{len(self.batches)} batches, {len(self.data)} bytes)"
         )
 
 
@@ -99,16 +80,19 @@ def encode(
 ):
     """Encodes the accumulators' records in order, as the offsets from `first_offset` on.
 
-    A batch is closed before its records would pass `batch_size_bytes`; it always holds one. `compression` is
-    "none" or "lz4"; a batch that LZ4 does not shrink stays plain. `salts` is 16 bytes a record. The GIL is
-    released but for small writes. Raises ValueError for nothing to encode and for offsets beyond 64 bits.
+    A batch is closed before its records would pass `batch_size_bytes`; it always holds one.
+    `compression` is "none" or "lz4"; a batch that LZ4 does not shrink stays plain. `salts` is 16
+    bytes a record. The GIL is released but for small writes.
+
+    Raises ValueError for nothing to encode and for offsets beyond 64 bits.
     """
+    cdef list held = list(accumulators)
     cdef RecordAccumulator accumulator
     cdef Py_ssize_t count = 0
     cdef Plan plan
     if compression not in ("none", "lz4"):
         raise ValueError(f'compression must be "none" or "lz4", not {compression!r}')
-    for accumulator in accumulators:
+    for accumulator in held:
         if accumulator is None:
             raise TypeError("accumulators must be a list of RecordAccumulator, not None")
         count += accumulator.count
@@ -117,36 +101,31 @@ def encode(
     if first_offset < 0 or first_offset > LLONG_MAX - count:
         raise ValueError(f"{count} records from offset {first_offset} on do not fit in 64 bits")
     if salts is not None and len(salts) != count * SALT_SIZE:
-        raise ValueError(f"salts must have {SALT_SIZE} bytes a record, {count * SALT_SIZE}, not {len(salts)}")
+        raise ValueError(f"{count} records need {SALT_SIZE} bytes of salts each, not {len(salts)}")
     plan.count = count
     plan.first_offset = first_offset
     plan.salts = NULL
     if salts is not None:
         plan.salts = <const unsigned char*>PyBytes_AS_STRING(salts)
-    for accumulator in accumulators:
+    for accumulator in held:
         accumulator.readers += 1
     try:
-        return _encode(&plan, accumulators, compression == "lz4", min(max(batch_size_bytes, 1), BATCH_SIZE_MAX))
+        batch_size_bytes = min(max(batch_size_bytes, 1), BATCH_SIZE_MAX)
+        return _encode(&plan, held, compression == "lz4", batch_size_bytes)
     finally:
-        for accumulator in accumulators:
+        for accumulator in held:
             accumulator.readers -= 1
 
 
-cdef EncodedBatches _encode(Plan* plan, list accumulators, bint compressed, Py_ssize_t batch_size):
+cdef EncodedBatches _encode(
+    Plan* plan, list accumulators, bint compressed, Py_ssize_t batch_size
+):
     cdef EncodedBatches encoded = EncodedBatches.__new__(EncodedBatches)
-    cdef PendingRecord* gathered = NULL
     cdef unsigned char* out
     cdef unsigned char* hashes
     cdef int failed
-    plan.lengths = NULL
-    plan.batches = NULL
     try:
-        if len(accumulators) == 1:
-            plan.records = (<RecordAccumulator>accumulators[0]).records
-        else:
-            gathered = _gather(accumulators, plan.count)
-            plan.records = gathered
-        _make_plan(plan, batch_size)
+        make_plan(plan, accumulators, batch_size)
         encoded.data = PyBytes_FromStringAndSize(NULL, plan.size)
         encoded.leaf_hashes = PyBytes_FromStringAndSize(NULL, plan.count * HASH_SIZE)
         out = <unsigned char*>PyBytes_AS_STRING(encoded.data)
@@ -165,130 +144,13 @@ cdef EncodedBatches _encode(Plan* plan, list accumulators, bint compressed, Py_s
         _describe(plan, encoded)
         return encoded
     finally:
-        free(gathered)
-        free(plan.lengths)
-        free(plan.batches)
+        free_plan(plan)
 
 
-cdef PendingRecord* _gather(list accumulators, Py_ssize_t count) except NULL:
-    """Returns the records of all accumulators in one array, to be freed."""
-    cdef RecordAccumulator accumulator
-    cdef PendingRecord* gathered = <PendingRecord*>malloc(count * sizeof(PendingRecord))
-    cdef PendingRecord* at = gathered
-    if gathered is NULL:
-        raise MemoryError
-    for accumulator in accumulators:
-        if accumulator.count:
-            memcpy(at, accumulator.records, accumulator.count * sizeof(PendingRecord))
-        at += accumulator.count
-    return gathered
-
-
-cdef int _make_plan(Plan* plan, size_t batch_size) except -1:
-    """Measures every record and decides where batches end."""
-    cdef int failed
-    plan.batch_count = 0
-    plan.batch_capacity = 0
-    plan.size = 0
-    plan.lengths = <int*>malloc(plan.count * sizeof(int))
-    if plan.lengths is NULL:
-        raise MemoryError
-    if plan.count > 1024:
-        with nogil:
-            failed = _cut(plan, batch_size)
-    else:
-        failed = _cut(plan, batch_size)
-    if failed:
-        raise MemoryError
-    return 0
-
-
-cdef int _cut(Plan* plan, size_t batch_size) noexcept nogil:
-    cdef Batch* batch = NULL
-    cdef const PendingRecord* record
-    cdef Py_ssize_t index
-    cdef Py_ssize_t length
-    cdef size_t size = 0
-    for index in range(plan.count):
-        record = &plan.records[index]
-        if batch is not NULL and _fits(batch, record):
-            length = _record_length(record, record.timestamp_ms - batch.base_timestamp_ms, batch.count)
-            size = <size_t>length + varint_size(length)
-        if batch is NULL or not _fits(batch, record) or batch.size - HEADER_SIZE + size > batch_size:
-            batch = _open_batch(plan, index, record.timestamp_ms)
-            if batch is NULL:
-                return -1
-            length = _record_length(record, 0, 0)
-            size = <size_t>length + varint_size(length)
-        plan.lengths[index] = <int>length
-        plan.size += size
-        batch.size += size
-        batch.count += 1
-        if record.timestamp_ms > batch.max_timestamp_ms:
-            batch.max_timestamp_ms = record.timestamp_ms
-    return 0
-
-
-cdef inline bint _fits(const Batch* batch, const PendingRecord* record) noexcept nogil:
-    """False where the timestamp is more than 63 bits from the batch's, or the batch is full of records."""
-    cdef long long base = batch.base_timestamp_ms
-    if batch.count == INT_MAX:
-        return False
-    if base >= 0:
-        return record.timestamp_ms >= base + LLONG_MIN
-    return record.timestamp_ms <= base + LLONG_MAX
-
-
-cdef Batch* _open_batch(Plan* plan, Py_ssize_t first, long long timestamp_ms) noexcept nogil:
-    cdef Batch* grown
-    cdef Batch* batch
-    if plan.batch_count == plan.batch_capacity:
-        plan.batch_capacity = 2 * plan.batch_capacity + 8
-        grown = <Batch*>realloc(plan.batches, plan.batch_capacity * sizeof(Batch))
-        if grown is NULL:
-            return NULL
-        plan.batches = grown
-    batch = &plan.batches[plan.batch_count]
-    batch.first = first
-    batch.count = 0
-    batch.size = HEADER_SIZE
-    batch.base_timestamp_ms = timestamp_ms
-    batch.max_timestamp_ms = timestamp_ms
-    plan.batch_count += 1
-    plan.size += HEADER_SIZE
-    return batch
-
-
-cdef inline Py_ssize_t _record_length(
-    const PendingRecord* record, long long timestamp_delta, long long offset_delta
+cdef int _write(
+    const Plan* plan, unsigned char* out, unsigned char* hashes, bint with_checksum
 ) noexcept nogil:
-    """Returns the bytes of a record after its length field."""
-    cdef size_t size = 1 + varint_size(timestamp_delta) + varint_size(offset_delta)
-    size += varint_size(record.key_size) + varint_size(record.value_size)
-    if record.key_size > 0:
-        size += <size_t>record.key_size
-    if record.value_size > 0:
-        size += <size_t>record.value_size
-    return <Py_ssize_t>(size + (1 if record.headers is NULL else _headers_size(record)))
-
-
-cdef size_t _headers_size(const PendingRecord* record) noexcept nogil:
-    cdef const unsigned char* at = record.headers + 4
-    cdef unsigned int count = load_be32(record.headers)
-    cdef size_t total = varint_size(count)
-    cdef unsigned int index
-    cdef int size
-    for index in range(2 * count):
-        size = <int>load_be32(at)
-        total += varint_size(size)
-        at += 4
-        if size > 0:
-            total += <size_t>size
-            at += size
-    return total
-
-
-cdef int _write(Plan* plan, unsigned char* out, unsigned char* hashes, bint with_checksum) noexcept nogil:
+    """Writes and hashes every batch. Returns -1 out of memory."""
     cdef LeafRun run
     cdef Py_ssize_t index
     cdef int failed = leaf_run_begin(&run, hashes)
@@ -305,7 +167,9 @@ cdef int _write(Plan* plan, unsigned char* out, unsigned char* hashes, bint with
     return failed
 
 
-cdef int _write_batch(const Plan* plan, const Batch* batch, unsigned char* at, LeafRun* run) noexcept nogil:
+cdef int _write_batch(
+    const Plan* plan, const Batch* batch, unsigned char* at, LeafRun* run
+) noexcept nogil:
     cdef const PendingRecord* record
     cdef const unsigned char* salt = NULL
     cdef RecordView view
@@ -314,7 +178,9 @@ cdef int _write_batch(const Plan* plan, const Batch* batch, unsigned char* at, L
     for index in range(batch.first, batch.first + batch.count):
         record = &plan.records[index]
         at = write_varint(at, plan.lengths[index])
-        at = _write_record(at, record, record.timestamp_ms - batch.base_timestamp_ms, index - batch.first)
+        at = _write_record(
+            at, record, record.timestamp_ms - batch.base_timestamp_ms, index - batch.first
+        )
         view.key = record.key
         view.key_size = record.key_size
         view.value = record.value
@@ -331,7 +197,9 @@ cdef int _write_batch(const Plan* plan, const Batch* batch, unsigned char* at, L
     return 0
 
 
-cdef unsigned char* _write_header(const Plan* plan, const Batch* batch, unsigned char* at) noexcept nogil:
+cdef unsigned char* _write_header(
+    const Plan* plan, const Batch* batch, unsigned char* at
+) noexcept nogil:
     at = store_be64(at, <unsigned long long>(plan.first_offset + batch.first))
     at = store_be32(at, <unsigned int>(batch.size - LENGTH_BEGIN))
     at = store_be32(at, 0)                              # partition leader epoch
@@ -348,7 +216,8 @@ cdef unsigned char* _write_header(const Plan* plan, const Batch* batch, unsigned
 
 
 cdef inline unsigned char* _write_record(
-    unsigned char* at, const PendingRecord* record, long long timestamp_delta, long long offset_delta
+    unsigned char* at, const PendingRecord* record, long long timestamp_delta,
+    long long offset_delta
 ) noexcept nogil:
     at[0] = 0
     at = write_varint(at + 1, timestamp_delta)
@@ -392,7 +261,7 @@ cdef void _seal(unsigned char* batch, size_t size, unsigned int codec) noexcept 
 
 
 cdef bytes _compress(Plan* plan, bytes data):
-    """Compresses each batch where that shrinks it, moving what follows down; returns the shorter bytes."""
+    """Compresses each batch where that shrinks it, moving down what follows."""
     cdef unsigned char* source = <unsigned char*>PyBytes_AS_STRING(data)
     cdef unsigned char* target = source
     cdef Py_ssize_t records_size
@@ -401,7 +270,8 @@ cdef bytes _compress(Plan* plan, bytes data):
     for index in range(plan.batch_count):
         records_size = plan.batches[index].size - HEADER_SIZE
         compressed = _compress_lz4(
-            PyMemoryView_FromMemory(<char*>source + HEADER_SIZE, records_size, PyBUF_READ), block_linked=False
+            PyMemoryView_FromMemory(<char*>source + HEADER_SIZE, records_size, PyBUF_READ),
+            block_linked=False,
         )
         if len(compressed) < records_size:
             memmove(target, source, HEADER_SIZE)
@@ -426,7 +296,8 @@ cdef int _describe(const Plan* plan, EncodedBatches encoded) except -1:
     for index in range(plan.batch_count):
         batch = &plan.batches[index]
         batches.append(
-            (plan.first_offset + batch.first, position, batch.size, batch.count, batch.max_timestamp_ms)
+            (plan.first_offset + batch.first, position, batch.size, batch.count,
+             batch.max_timestamp_ms)
         )
         position += batch.size
         encoded.max_timestamp_ms = max(encoded.max_timestamp_ms, batch.max_timestamp_ms)

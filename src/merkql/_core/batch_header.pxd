@@ -1,7 +1,7 @@
 """The fixed part of a record batch: where its fields are, and what may be believed of them.
 
-Nothing here takes a reference or needs the GIL. `at` points at `available` readable bytes, and every size in a
-BatchHeader has been checked against those.
+Nothing here takes a reference or needs the GIL. `at` points at `available` readable bytes, and every
+size in a BatchHeader has been checked against those.
 """
 
 cdef enum:
@@ -46,13 +46,13 @@ cdef struct BatchHeader:
     long long first_offset
     long long base_timestamp_ms
     long long max_timestamp_ms
-    long long count                 # records, and offsets: we keep only batches where they are the same
+    long long count                 # of records, and of offsets: it must be the same
     size_t size                     # of the whole batch
     unsigned int crc
     unsigned int attributes
 
 
-# Judges what begins at `at`, its checksum aside. expected_offset -1: any. Sets *reason when CORRUPT or TORN.
+# Judges what begins at `at`, its checksum aside. expected_offset -1: any. Sets *reason unless WHOLE.
 cdef Verdict read_header(const unsigned char* at, size_t available, long long expected_offset,
                          BatchHeader* header, const char** reason) noexcept nogil
 cdef bint checksum_holds(const unsigned char* at, const BatchHeader* header) noexcept nogil

@@ -36,10 +36,10 @@ class BatchError(ValueError):
 @cython.final
 @cython.no_gc
 cdef class ScanResult:
-    """The whole batches that were found, and why the walk ended: `verdict` is clean, torn or corrupt.
+    """The whole batches found, and why the walk ended: `verdict` is clean, torn or corrupt.
 
-    `position` is the end of the last whole batch; `next_offset` the offset that follows it (the expected one,
-    or 0, where there was no batch); `reason` is empty when the verdict is clean.
+    `position` is the end of the last whole batch; `next_offset` the offset that follows it (the
+    expected one, or 0, where there was no batch); `reason` is empty when the verdict is clean.
     """
 
     cdef readonly list batches
@@ -50,8 +50,8 @@ cdef class ScanResult:
 
     def __repr__(self):
         return (
-            f"ScanResult({len(self.batches)} batches, position={self.position}, next_offset={self.next_offset}, "
-            f"verdict={self.verdict!r}, reason={self.reason!r})"
+            f"ScanResult({len(self.batches)} batches, position={self.position}, "
+            f"next_offset={self.next_offset}, verdict={self.verdict!r}, reason={self.reason!r})"
         )
 
 
@@ -104,7 +104,9 @@ cdef Verdict read_header(
     return _read_fields(at, header, reason)
 
 
-cdef Verdict _read_fields(const unsigned char* at, BatchHeader* header, const char** reason) noexcept nogil:
+cdef Verdict _read_fields(
+    const unsigned char* at, BatchHeader* header, const char** reason
+) noexcept nogil:
     header.crc = load_be32(at + AT_CRC)
     header.attributes = load_be16(at + AT_ATTRIBUTES)
     header.base_timestamp_ms = <long long>load_be64(at + AT_BASE_TIMESTAMP)
@@ -148,7 +150,9 @@ cdef Py_ssize_t _walk(Walk* walk, BatchHeader* rows, Py_ssize_t rows_max) noexce
         if walk.position == walk.size:
             walk.verdict = END
             return count
-        walk.verdict = read_header(at, walk.size - walk.position, walk.next_offset, &rows[count], &walk.reason)
+        walk.verdict = read_header(
+            at, walk.size - walk.position, walk.next_offset, &rows[count], &walk.reason
+        )
         if walk.verdict == WHOLE and walk.check_crc and not checksum_holds(at, &rows[count]):
             walk.verdict = CORRUPT
             walk.reason = b"the checksum does not match"
@@ -180,9 +184,10 @@ cdef list _batches(Walk* walk):
 
 
 def scan(data, object expected_offset, *, Py_ssize_t position=0, bint check_crc=True):
-    """Walks the whole batches of `data` from `position`; where they end and why is in the ScanResult.
+    """Walks the whole batches of `data` from `position`; the ScanResult says how they end.
 
-    With `expected_offset` None the first batch's own is taken. Costs a checksum of the bytes, the GIL released.
+    With `expected_offset` None the first batch's own is taken. Costs a checksum of the bytes, with
+    the GIL released.
     """
     cdef Py_buffer view
     cdef Walk walk
@@ -204,6 +209,10 @@ def scan(data, object expected_offset, *, Py_ssize_t position=0, bint check_crc=
         PyBuffer_Release(&view)
     result.position = walk.position
     result.next_offset = max(walk.next_offset, 0)
-    result.verdict = "clean" if walk.verdict == END else "torn" if walk.verdict == TORN else "corrupt"
-    result.reason = "" if walk.verdict == END else walk.reason.decode()
+    if walk.verdict == END:
+        result.verdict = "clean"
+        result.reason = ""
+    else:
+        result.verdict = "torn" if walk.verdict == TORN else "corrupt"
+        result.reason = walk.reason.decode()
     return result

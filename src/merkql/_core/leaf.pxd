@@ -1,7 +1,8 @@
 """Leaf hashes of many records at a time, without the GIL and without an allocation a record.
 
-A LeafRun gathers canonical messages and hashes them a run at a time. Begin it with where the hashes go; add
-records in offset order; flush before the hashes are read; end it always, also after a failed begin or add.
+A LeafRun gathers canonical messages and hashes them a run at a time. Begin it with where the hashes
+go; add records in offset order; flush before the hashes are read; end it always, also after a
+failed begin or add.
 """
 
 cdef enum:
@@ -24,24 +25,24 @@ cdef struct LeafRun:
 
 
 cdef struct RecordView:
-    # One record's borrowed bytes. Sizes of -1 are null. Headers are given in one of the two forms.
+    # One record's borrowed bytes. Sizes of -1 are null.
     const unsigned char* key
     const unsigned char* value
-    const unsigned char* headers        # header_count headers, in Kafka's form, or the canonical list
+    const unsigned char* headers        # in Kafka's form, or the canonical list
     Py_ssize_t key_size
     Py_ssize_t value_size
-    Py_ssize_t headers_size             # bytes of the canonical list (its count included), whatever the form
+    Py_ssize_t headers_size             # of the canonical list, whatever the form
     long long header_count
     long long offset
     long long timestamp_ms
 
 
-cdef int leaf_run_begin(LeafRun* run, unsigned char* hashes) noexcept nogil     # -1: out of memory
-# salt: NULL or SALT_SIZE bytes. headers: canonical list, or NULL where there are none.
+# Both return -1 out of memory. salt: NULL or SALT_SIZE bytes. is_canonical: the form of headers.
+cdef int leaf_run_begin(LeafRun* run, unsigned char* hashes) noexcept nogil
 cdef int leaf_run_add(LeafRun* run, const RecordView* record, const unsigned char* salt,
-                      bint is_canonical) noexcept nogil                         # -1: out of memory
+                      bint is_canonical) noexcept nogil
 cdef void leaf_run_flush(LeafRun* run) noexcept nogil
 cdef void leaf_run_end(LeafRun* run) noexcept nogil
 
-# The canonical list: i32 count, then i32 name size | name | i32 value size (-1: null) | value of each.
+# The canonical list: i32 count; of each i32 name size | name | i32 value size (-1: null) | value.
 cdef bytes canonical_headers(tuple headers)

@@ -1,4 +1,7 @@
-"""Record digests, log entries and leaf hashes: what the tree commits to. Format: docs/formats/record.md."""
+"""Record digests, log entries and leaf hashes: what the tree commits to.
+
+Format: docs/formats/record.md.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
@@ -52,11 +55,18 @@ cdef int leaf_run_add(
     run.sizes[run.count] = size
     _write_message(run.scratch + run.used, record, salt, is_canonical)
     entry = run.entries + run.count * ENTRY_SIZE
-    entry[0] = 1
-    store_be64(store_be64(entry + 1, <unsigned long long>record.offset), <unsigned long long>record.timestamp_ms)
+    _write_place(entry, record.offset, record.timestamp_ms)
     run.used += size
     run.count += 1
     return 0
+
+
+cdef inline void _write_place(
+    unsigned char* entry, unsigned long long offset, long long timestamp_ms
+) noexcept nogil:
+    """Writes an entry but for the digest, its last 32 bytes."""
+    entry[0] = 1
+    store_be64(store_be64(entry + 1, offset), <unsigned long long>timestamp_ms)
 
 
 cdef void leaf_run_flush(LeafRun* run) noexcept nogil:
@@ -74,7 +84,9 @@ cdef void leaf_run_flush(LeafRun* run) noexcept nogil:
     run.used = 0
 
 
-cdef inline size_t _message_size(const RecordView* record, const unsigned char* salt) noexcept nogil:
+cdef inline size_t _message_size(
+    const RecordView* record, const unsigned char* salt
+) noexcept nogil:
     cdef size_t size = MERKQL_DIGEST_PREFIX_SIZE + 9
     if salt is not NULL:
         size += SALT_SIZE
@@ -85,7 +97,9 @@ cdef inline size_t _message_size(const RecordView* record, const unsigned char* 
     return size + <size_t>(record.headers_size if record.header_count > 0 else 4)
 
 
-cdef inline unsigned char* _write_sized(unsigned char* at, const unsigned char* data, Py_ssize_t size) noexcept nogil:
+cdef inline unsigned char* _write_sized(
+    unsigned char* at, const unsigned char* data, Py_ssize_t size
+) noexcept nogil:
     at = store_be32(at, <unsigned int>size)
     if size > 0:
         memcpy(at, data, size)
@@ -184,15 +198,14 @@ def entry(unsigned long long offset, long long timestamp_ms, bytes digest not No
     cdef unsigned char written[ENTRY_SIZE]
     if len(digest) != HASH_SIZE:
         raise ValueError(f"digest must have {HASH_SIZE} bytes, not {len(digest)}")
-    written[0] = 1
-    store_be64(store_be64(written + 1, offset), <unsigned long long>timestamp_ms)
+    _write_place(written, offset, timestamp_ms)
     memcpy(written + 17, PyBytes_AS_STRING(digest), HASH_SIZE)
     return (<const char*>written)[:ENTRY_SIZE]
 
 
 def record_leaf_hash(
-    unsigned long long offset, long long timestamp_ms, bytes key, bytes value, tuple headers not None,
-    bytes salt not None=b"",
+    unsigned long long offset, long long timestamp_ms, bytes key, bytes value,
+    tuple headers not None, bytes salt not None=b"",
 ) -> bytes:
     """Returns the leaf hash of one record at one offset."""
     cdef bytes encoded = entry(offset, timestamp_ms, record_digest(key, value, headers, salt))

@@ -1,4 +1,4 @@
-"""Kafka's murmur2 and the partition it gives a key: the rule of Kafka's Java, Python and Go clients."""
+"""Kafka's murmur2, and the partition it gives a key in Kafka's Java, Python and Go clients."""
 
 
 def murmur2(bytes data not None) -> int:

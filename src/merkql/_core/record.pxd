@@ -1,4 +1,4 @@
-"""The record types. Their attributes are set once, at construction; all refer to exact str, bytes, int and tuple."""
+"""The record types. Attributes are set at construction, and are exact str, bytes, int and tuple."""
 
 
 cdef class Record:
@@ -27,7 +27,7 @@ cdef class ProducerRecord:
     cdef readonly object timestamp_ms   # int or None
 
 
-# What a caller may give for a key, a value or headers, made exact; TypeError and ValueError name `field`.
+# What a caller may give, made exact; the TypeError or ValueError names `field`.
 cdef bytes exact_bytes(object given, str field)
 cdef tuple exact_headers(object given)
 cdef long long exact_timestamp(object given) except? -1

@@ -1,7 +1,7 @@
-"""The records of the API: what was read (Record), what is to be written (ProducerRecord), where it went.
+"""The records of the API: as read (Record), to be written (ProducerRecord), where one went.
 
-Small immutable objects outside the garbage collector's lists: they can hold only str, bytes, int and tuples of
-those, so no cycle is possible. What a record's digest covers: docs/formats/record.md.
+Small immutable objects outside the garbage collector's lists: they hold only str, bytes, int and
+tuples of those, so no cycle is possible. What a digest covers: docs/formats/record.md.
 """
 
 import datetime
@@ -54,18 +54,22 @@ cdef class Record:
         )
 
     def __hash__(self):
-        return hash((self.topic, self.partition, self.offset, self.timestamp_ms, self.key, self.value, self.headers))
+        return hash((
+            self.topic, self.partition, self.offset, self.timestamp_ms, self.key, self.value,
+            self.headers,
+        ))
 
     def __repr__(self):
         return (
             f"Record(topic={self.topic!r}, partition={self.partition}, offset={self.offset}, "
-            f"timestamp_ms={self.timestamp_ms}, key={_shown(self.key)}, value={_shown(self.value)}, "
-            f"headers={self.headers!r})"
+            f"timestamp_ms={self.timestamp_ms}, key={_shown(self.key)}, "
+            f"value={_shown(self.value)}, headers={self.headers!r})"
         )
 
     def __reduce__(self):
         return Record, (
-            self.topic, self.partition, self.offset, self.timestamp_ms, self.key, self.value, self.headers
+            self.topic, self.partition, self.offset, self.timestamp_ms, self.key, self.value,
+            self.headers,
         )
 
 
@@ -98,8 +102,8 @@ cdef class RecordMetadata:
 
     def __repr__(self):
         return (
-            f"RecordMetadata(topic={self.topic!r}, partition={self.partition}, offset={self.offset}, "
-            f"timestamp_ms={self.timestamp_ms})"
+            f"RecordMetadata(topic={self.topic!r}, partition={self.partition}, "
+            f"offset={self.offset}, timestamp_ms={self.timestamp_ms})"
         )
 
     def __reduce__(self):
@@ -110,8 +114,9 @@ cdef class RecordMetadata:
 @cython.no_gc
 @cython.freelist(1024)
 cdef class ProducerRecord:
-    """A record to be written: str is encoded as UTF-8, headers are pairs of a name and a value, or a mapping.
+    """A record to be written.
 
+    A str key or value is encoded as UTF-8; headers are pairs of a name and a value, or a mapping.
     Without `partition` the key chooses one; without `timestamp_ms` the time of writing is taken.
 
     Raises TypeError or ValueError, naming the field, for what a record cannot hold.
@@ -120,8 +125,8 @@ cdef class ProducerRecord:
     __match_args__ = ("topic", "value", "key", "headers", "partition", "timestamp_ms")
 
     def __init__(
-        self, object topic, object value, object key=None, object headers=(), object partition=None,
-        object timestamp_ms=None,
+        self, object topic, object value, object key=None, object headers=(),
+        object partition=None, object timestamp_ms=None,
     ):
         self.topic = _exact_topic(topic)
         self.value = exact_bytes(value, "value")
@@ -142,16 +147,21 @@ cdef class ProducerRecord:
         )
 
     def __hash__(self):
-        return hash((self.topic, self.value, self.key, self.headers, self.partition, self.timestamp_ms))
+        return hash((
+            self.topic, self.value, self.key, self.headers, self.partition, self.timestamp_ms
+        ))
 
     def __repr__(self):
         return (
-            f"ProducerRecord(topic={self.topic!r}, value={_shown(self.value)}, key={_shown(self.key)}, "
-            f"headers={self.headers!r}, partition={self.partition}, timestamp_ms={self.timestamp_ms})"
+            f"ProducerRecord(topic={self.topic!r}, value={_shown(self.value)}, "
+            f"key={_shown(self.key)}, headers={self.headers!r}, partition={self.partition}, "
+            f"timestamp_ms={self.timestamp_ms})"
         )
 
     def __reduce__(self):
-        return ProducerRecord, (self.topic, self.value, self.key, self.headers, self.partition, self.timestamp_ms)
+        return ProducerRecord, (
+            self.topic, self.value, self.key, self.headers, self.partition, self.timestamp_ms
+        )
 
 
 cdef str _exact_topic(object given):
@@ -180,19 +190,22 @@ cdef tuple exact_headers(object given):
     if given is None or (type(given) is tuple and len(<tuple>given) == 0):
         return ()
     if isinstance(given, (str, bytes)):
-        raise TypeError(f"headers must be pairs of a name and a value, or a mapping, not {type(given).__name__}")
+        raise _not_headers(given)
     if hasattr(given, "items"):
         given = given.items()
     pairs = []
     try:
         iterator = iter(given)
     except TypeError:
-        raise TypeError(
-            f"headers must be pairs of a name and a value, or a mapping, not {type(given).__name__}"
-        ) from None
+        raise _not_headers(given) from None
     for pair in iterator:
         pairs.append(_exact_pair(pair, len(pairs)))
     return tuple(pairs)
+
+
+cdef object _not_headers(object given):
+    kind = type(given).__name__
+    return TypeError(f"headers must be pairs of a name and a value, or a mapping, not {kind}")
 
 
 cdef tuple _exact_pair(object pair, Py_ssize_t index):

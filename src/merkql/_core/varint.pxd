@@ -1,7 +1,8 @@
-"""Big-endian integers and Kafka's zig-zag varints, inline: what every codec of the core reads and writes.
+"""Big-endian integers and Kafka's zig-zag varints, inline: what the codecs of batches are made of.
 
-Readers take [at, end) and return where they stopped, NULL when the bytes run out or no such integer exists;
-they never touch `end`. Writers trust the caller to have room (10 bytes at most) and return the next place.
+Readers take [at, end) and return where they stopped: NULL when the bytes run out or are no such
+integer; they never touch `end`. Writers trust the caller to have room, at most 10 bytes, and return
+the next place.
 """
 
 cimport cython
@@ -16,7 +17,10 @@ cdef inline unsigned int load_be16(const unsigned char* at) noexcept nogil:
 
 
 cdef inline unsigned int load_be32(const unsigned char* at) noexcept nogil:
-    return (<unsigned int>at[0] << 24) | (<unsigned int>at[1] << 16) | (<unsigned int>at[2] << 8) | at[3]
+    return (
+        (<unsigned int>at[0] << 24) | (<unsigned int>at[1] << 16)
+        | (<unsigned int>at[2] << 8) | at[3]
+    )
 
 
 cdef inline unsigned long long load_be64(const unsigned char* at) noexcept nogil:
@@ -75,7 +79,7 @@ cdef inline unsigned char* write_varint(unsigned char* at, long long value) noex
 cdef inline const unsigned char* read_long_bits(
     const unsigned char* at, const unsigned char* end, unsigned long long* bits, int size_max
 ) noexcept nogil:
-    """Reads the 7-bit groups of one varint of at most size_max bytes; the caller checks the last group."""
+    """Reads the 7-bit groups of one varint of at most size_max bytes."""
     cdef unsigned long long result = 0
     cdef int shift = 0
     while at < end and size_max > 0:

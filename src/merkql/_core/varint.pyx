@@ -13,12 +13,12 @@ def encode_varint(long long value) -> bytes:
 
 
 def decode_varint(bytes data not None, Py_ssize_t position=0) -> tuple:
-    """Returns (value, end position) of the 32-bit varint at `position`; ValueError where none is whole."""
+    """Returns (value, end) of the 32-bit varint at `position`; ValueError where none is whole."""
     return _decode(data, position, False)
 
 
 def decode_varlong(bytes data not None, Py_ssize_t position=0) -> tuple:
-    """Returns (value, end position) of the 64-bit varint at `position`; ValueError where none is whole."""
+    """Returns (value, end) of the 64-bit varint at `position`; ValueError where none is whole."""
     return _decode(data, position, True)
 
 

@@ -1,0 +1,9 @@
+from _typeshed import ReadableBuffer
+
+def leaf_hashes(
+    data: ReadableBuffer,
+    *,
+    first_offset: int | None = None,
+    salts: bytes | None = None,
+    decompressed_size_max: int = ...,
+) -> bytes: ...

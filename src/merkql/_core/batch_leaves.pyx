@@ -1,0 +1,195 @@
+"""Record batches to the leaf hashes of the tree: recovery, rebuilding and verification.
+
+Makes no objects, and needs the GIL only to decompress. Format: docs/formats/record.md.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, realloc
+
+from merkql._core.batch_decoder cimport open_records
+from merkql._core.batch_header cimport (
+    CODEC_MASK,
+    CODEC_NONE,
+    CORRUPT,
+    HEADER_SIZE,
+    WHOLE,
+    BatchHeader,
+    Verdict,
+    read_header,
+)
+from merkql._core.leaf cimport (
+    HASH_SIZE,
+    SALT_SIZE,
+    LeafRun,
+    RecordView,
+    leaf_run_add,
+    leaf_run_begin,
+    leaf_run_end,
+    leaf_run_flush,
+)
+from merkql._core.record_reader cimport pass_records, read_record
+
+from merkql._core.batch_decoder import DECOMPRESSED_SIZE_MAX
+from merkql._core.batch_header import BatchError
+
+
+cdef enum Status:
+    DONE                # no whole batch is left
+    COMPRESSED          # the next batch has to be decompressed
+    WRONG               # it is wrong: reason
+    SALTS_END           # it has more records than there are salts
+    OUT_OF_MEMORY
+
+
+cdef struct Job:
+    const unsigned char* data
+    size_t size
+    size_t position                 # of the next batch
+    long long expected_offset       # of the next batch; -1: any
+    long long first_offset          # to be hashed; -1: the first there is
+    const unsigned char* salts      # NULL: none
+    size_t salt_count
+    unsigned char* hashes
+    size_t count                    # of hashes, those still in the run included
+    size_t capacity
+    LeafRun run
+    BatchHeader header              # of the batch at position
+    const char* reason
+
+
+cdef Status _hash_plain(Job* job) noexcept nogil:
+    """Hashes batch after batch, up to one that is not plain, not right or not whole."""
+    cdef const unsigned char* batch
+    cdef Verdict verdict
+    cdef Status status
+    while job.position < job.size:
+        batch = job.data + job.position
+        verdict = read_header(
+            batch, job.size - job.position, job.expected_offset, &job.header, &job.reason
+        )
+        if verdict == CORRUPT:
+            return WRONG
+        if verdict != WHOLE:
+            return DONE
+        if job.expected_offset < 0 and job.header.first_offset > job.first_offset >= 0:
+            job.reason = b"the batch begins after the first offset that is asked for"
+            return WRONG
+        if job.header.attributes & CODEC_MASK != CODEC_NONE:
+            return COMPRESSED
+        status = _hash_batch(job, batch + HEADER_SIZE, batch + job.header.size)
+        if status != DONE:
+            return status
+    return DONE
+
+
+cdef Status _hash_batch(Job* job, const unsigned char* at, const unsigned char* end) noexcept nogil:
+    """Hashes the records in [at, end), those of the batch at hand, and steps to the next."""
+    cdef const BatchHeader* header = &job.header
+    cdef const unsigned char* salt = NULL
+    cdef RecordView view
+    cdef long long index = 0
+    if header.first_offset < job.first_offset:
+        index = min(job.first_offset - header.first_offset, header.count)
+    if _make_room(job, header.count - index):
+        return OUT_OF_MEMORY
+    at = pass_records(at, end, index)
+    while at is not NULL and index < header.count:
+        at = read_record(at, end, header, index, &view)
+        if at is NULL:
+            break
+        if job.salts is not NULL:
+            if job.count == job.salt_count:
+                return SALTS_END
+            salt = job.salts + job.count * SALT_SIZE
+        if leaf_run_add(&job.run, &view, salt, False):
+            return OUT_OF_MEMORY
+        job.count += 1
+        index += 1
+    if at != end:
+        job.reason = b"a record is malformed"
+        return WRONG
+    job.position += header.size
+    job.expected_offset = header.first_offset + header.count
+    return DONE
+
+
+cdef int _make_room(Job* job, size_t more) noexcept nogil:
+    """Makes room for `more` hashes behind those there are. Returns -1 out of memory."""
+    cdef size_t written = 0
+    cdef size_t needed = job.count + more
+    cdef unsigned char* grown
+    if needed > job.capacity:
+        if job.hashes is not NULL:
+            written = job.run.hashes - job.hashes
+        needed = max(needed, 2 * job.capacity)
+        grown = <unsigned char*>realloc(job.hashes, needed * HASH_SIZE)
+        if grown is NULL:
+            return -1
+        job.hashes = grown
+        job.capacity = needed
+        job.run.hashes = grown + written
+    return 0
+
+
+cdef int _hash_all(Job* job, size_t decompressed_size_max) except -1:
+    cdef const unsigned char* records
+    cdef bytes opened
+    cdef Status status = COMPRESSED
+    while True:
+        with nogil:
+            status = _hash_plain(job)
+        if status == COMPRESSED:
+            opened = open_records(
+                job.data + job.position, &job.header, job.position, decompressed_size_max
+            )
+            records = <const unsigned char*>PyBytes_AS_STRING(opened)
+            status = _hash_batch(job, records, records + PyBytes_GET_SIZE(opened))
+            if status == DONE:
+                continue
+        if status == WRONG:
+            raise BatchError(job.position, job.reason.decode())
+        if status == OUT_OF_MEMORY:
+            raise MemoryError
+        if status == SALTS_END or (job.salts is not NULL and job.count != job.salt_count):
+            raise ValueError(f"{job.salt_count} salts are not one for each record")
+        leaf_run_flush(&job.run)
+        return 0
+
+
+def leaf_hashes(
+    data, *, object first_offset=None, bytes salts=None,
+    Py_ssize_t decompressed_size_max=DECOMPRESSED_SIZE_MAX,
+) -> bytes:
+    """Recomputes the leaf hashes of the records in whole batches.
+
+    With `first_offset` those of the records before it are left out; `salts` is 16 bytes for each
+    of the others. Checksums are not looked at: scan first. A batch that the data cut, and zeros,
+    end the run quietly.
+
+    Raises BatchError for bytes that are not such batches, ValueError for another number of salts.
+    """
+    cdef Py_buffer view
+    cdef Job job
+    job.hashes = NULL
+    job.salts = NULL
+    job.position = job.count = job.capacity = job.salt_count = 0
+    job.expected_offset = -1
+    job.first_offset = -1 if first_offset is None else first_offset
+    if salts is not None:
+        if len(salts) % SALT_SIZE:
+            raise ValueError(f"salts must have {SALT_SIZE} bytes a record, not {len(salts)} in all")
+        job.salts = <const unsigned char*>PyBytes_AS_STRING(salts)
+        job.salt_count = len(salts) // SALT_SIZE
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        if leaf_run_begin(&job.run, NULL):
+            raise MemoryError
+        job.data = <const unsigned char*>view.buf
+        job.size = view.len
+        _hash_all(&job, max(decompressed_size_max, 0))
+        return PyBytes_FromStringAndSize(<const char*>job.hashes, job.count * HASH_SIZE)
+    finally:
+        leaf_run_end(&job.run)
+        free(job.hashes)
+        PyBuffer_Release(&view)
