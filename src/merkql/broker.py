@@ -233,7 +233,7 @@ class Broker:
             except Exception as error:
                 errors.append(error)
         self._engine.close()
-        if self._temporary:
+        if self._temporary and not self._engine.disowned:
             shutil.rmtree(self._directory)
         if errors:
             raise errors[0]

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
 
-from merkql.errors import CorruptionError, ReadOnlyError, UnknownPartitionError
+from merkql.errors import CorruptionError, ReadOnlyError, UnknownPartitionError, UnknownTopicError
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import read_file, replace_file
@@ -68,6 +68,9 @@ class TopicOwner(Protocol):
 
     def now_ms(self) -> int:
         """The wall clock, milliseconds since 1970."""
+
+    def check_open(self) -> None:
+        """Raise ``ClosedError`` once the broker is closed."""
 
     def announce(self) -> None:
         """Tell consumers that partitions changed."""
@@ -158,6 +161,9 @@ class Topic:
 
     def open_log(self, index: int) -> AnyLog:
         """The state of one partition; for the engine."""
+        self._owner.check_open()
+        if self.deleted:
+            raise UnknownTopicError(self.name, "it was deleted")
         log: AnyLog | None = self._logs[index]
         if log is None:
             with self._lock:

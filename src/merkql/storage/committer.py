@@ -35,6 +35,7 @@ class Committer:
         self._queued_bytes = 0
         self._leading = False
         self._closed = False
+        self._closed_reason = "the broker is closed"
         self._background: threading.Thread | None = None
         self._background_gate = threading.Semaphore(0)
         self._background_leads = False
@@ -108,6 +109,13 @@ class Committer:
         """Have the background thread end, without waiting for anything."""
         self._closed = True
         self._background_gate.release()
+
+    def disown(self, reason: str) -> None:
+        """In a forked child: refuse everything; a lock held at the fork is nobody's now."""
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._closed = True
+        self._closed_reason = reason
 
     def _enter(self, request: CommitRequest) -> None:
         """Return with the lead, or with the request done."""
@@ -228,5 +236,5 @@ class Committer:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError("the broker is closed")
+            raise ClosedError(self._closed_reason)
 

@@ -55,6 +55,7 @@ class Engine:
         self.threads: list[threading.Thread] = []
         self.info = open_directory(files, root, read_only=read_only)
         self.closed_reason = ""
+        self.disowned = False  # by a fork: the parent has what this describes
         self._boot_id = tail_page.boot_id()
         self._lock: WriterLock | None = None
         self._logs: list[PartitionLog] = []
@@ -135,6 +136,7 @@ class Engine:
 
     def forget(self, log: PartitionLog) -> None:
         """The partition is deleted; by the leader only."""
+        log.retire()
         self.writer.forget(log)
         self._logs.remove(log)
         self.pool.forget(log.directory, below=True)
@@ -146,6 +148,8 @@ class Engine:
 
     def close(self) -> None:
         """Make everything durable and say so, give the role back; the caller closed the rest."""
+        if self.disowned:
+            return
         self.closed_reason = f"the broker of {self.root} is closed"
         if self.committer is not None:
             self.committer.close()
@@ -174,6 +178,9 @@ class Engine:
             f"the broker of {self.root} was opened before this process was forked; "
             "open the directory again here"
         )
+        self.disowned = True
+        if self.committer is not None:
+            self.committer.disown(self.closed_reason)
         if self._lock is not None:
             self._lock.release()
             self._lock = None

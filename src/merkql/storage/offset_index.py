@@ -77,7 +77,7 @@ class OffsetIndex:
         self.count += len(entries)
 
     def extend_to(self, count: int) -> None:
-        """Take in entries that another process appended."""
+        """Have ``count`` entries: more that another process appended, or fewer again."""
         if count != self.count:
             self._columns = None
             self.count = count

@@ -16,11 +16,11 @@ from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_encoder import EncodedBatches, encode
-from merkql.errors import CorruptionError
+from merkql.errors import CorruptionError, UnknownTopicError
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
 from merkql.storage.offset_index import TIMESTAMP_MIN, OffsetIndex
-from merkql.storage.segment import ActiveSegment, SealedSegment, Segment
+from merkql.storage.segment import PREALLOCATION_MIN, ActiveSegment, SealedSegment, Segment
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
 
@@ -95,8 +95,10 @@ class PartitionLog:
         self.writer = 0
         self.boot_id = bytes(16)
         self.names_unsynced = False
+        self.retired = False  # its topic is deleted
         self.unsynced_bytes = 0
         self._tree_allocated: dict[int, int] = {}
+        self._salts_allocated = 0
         self._segment_born = time.monotonic()
         self._sync_lock = threading.Lock()
 
@@ -121,6 +123,8 @@ class PartitionLog:
         """
         if self.damage is not None:
             raise self.damage
+        if self.retired:
+            raise UnknownTopicError(self.id.topic, "it was deleted")
         size = sum(accumulator.size_bytes for accumulator in accumulators)
         count = sum(map(len, accumulators))
         if self._wants_roll(size):
@@ -128,6 +132,8 @@ class PartitionLog:
         batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
         self.active.reserve(size + batch_count * 64, batch_count)
         self._reserve_tree(count)
+        if self.settings.erasable:
+            self._reserve_salts(count)
 
     def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
         """Encode and hash the group's records; changes nothing."""
@@ -149,6 +155,7 @@ class PartitionLog:
     def apply(self, prepared: Prepared) -> None:
         """Write what the WAL now holds to segment, index and tree, and make it visible."""
         batches = prepared.batches
+        self.active.rewind(*self._tip[1:])  # a leader may have been interrupted in this method
         self.active.append(batches.data, batches.batches)
         self.tree.write(prepared.additions)
         if prepared.salts:
@@ -212,6 +219,8 @@ class PartitionLog:
         Runs beside the writer: what is appended during the call may or may not be covered.
         """
         with self._sync_lock:
+            if self.retired:
+                return
             tip = self._tip  # read before the syncs, so covered by them
             if self.checkpoint == tip and not self.names_unsynced:
                 return
@@ -219,6 +228,11 @@ class PartitionLog:
             self.active.sync()
             self._sync_derived()
             self.checkpoint = tip
+
+    def retire(self) -> None:
+        """The topic is being deleted: nothing is written or synced any more."""
+        with self._sync_lock:
+            self.retired = True
 
     def close(self) -> None:
         """A clean close: trimmed, durable, and said so on the tail page."""
@@ -236,6 +250,10 @@ class PartitionLog:
         """Give back the space reserved for hashes and not used."""
         self.tree.truncate(self.end_offset)
         self._tree_allocated.clear()
+        if self.settings.erasable:
+            path = layout.tree_salts(self.tree.directory)
+            self.pool.truncate(path, self.end_offset * SALT_SIZE)
+            self._salts_allocated = 0
 
     def _sync_derived(self) -> None:
         self.tree.sync()
@@ -270,4 +288,13 @@ class PartitionLog:
                 self.pool.allocate(path, begin, target - begin)
                 self._tree_allocated[level] = target
             level += 4
+
+    def _reserve_salts(self, count: int) -> None:
+        needed = (self.end_offset + count) * SALT_SIZE
+        if needed > self._salts_allocated:
+            begin = self.end_offset * SALT_SIZE
+            target = -(-needed // PREALLOCATION_MIN) * PREALLOCATION_MIN
+            path = layout.tree_salts(self.tree.directory)
+            self.pool.allocate(path, begin, target - begin)
+            self._salts_allocated = target
 

@@ -150,6 +150,12 @@ class ActiveSegment(Segment):
             self._pool.allocate(self.index.path, begin, target - begin)
             self._index_allocated = target
 
+    def rewind(self, position: int, index_count: int) -> None:
+        """Forget what an interrupted append did beyond this point; it is done again."""
+        if (position, index_count) != (self._position, self.index.count):
+            self._position = position
+            self.index.extend_to(index_count)
+
     def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
         """Write whole batches behind the last; not durable before ``sync``."""
         self._pool.write(self.path, data, self._position, critical=True)

@@ -7,7 +7,7 @@ more: what is on the disk is not known until the directory is opened again.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merkql.errors import MerkqlError, WriterFailedError
@@ -76,7 +76,6 @@ class _Pending:
     places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]]  # request, part, count
     sequence: int
     durable: bool
-    applied: set[PartitionLog] = field(default_factory=set)
 
 
 class Writer:
@@ -183,14 +182,12 @@ class Writer:
             self.wal.sync()
         size = 0
         for one in pending.prepared:
-            log = one.log
-            if log not in pending.applied:
-                offset = log.end_offset
-                log.apply(one)
-                pending.applied.add(log)
-                for request, number, count in pending.places[log]:
-                    request.first_offsets[number] = offset
-                    offset += count
+            offset = one.batches.first_offset
+            if one.log.end_offset == offset:  # else it was applied before an interruption
+                one.log.apply(one)
+            for request, number, count in pending.places[one.log]:
+                request.first_offsets[number] = offset
+                offset += count
             size += len(one.batches.data)
         with self._applied_lock:
             self._applied_sequence = pending.sequence
