@@ -36,7 +36,8 @@ lint: build $(VENV)/lint
 	$(BIN)/ruff format --check --quiet
 	PATH="$(BIN):$$PATH" cython-lint src/merkql/_core
 	$(BIN)/mypy src/merkql tests/typing examples tools
-	$(BIN)/stubtest merkql._core --concise --allowlist tests/typing/stubtest_allowlist.txt
+	$(BIN)/stubtest merkql._core --concise --mypy-config-file pyproject.toml \
+		--allowlist tests/typing/stubtest_allowlist.txt
 
 fix: $(VENV)/lint
 	$(BIN)/ruff check --quiet --fix
