@@ -1,0 +1,409 @@
+"""Door 2: reads records of topics as a member of a group, or of partitions chosen by hand.
+
+Positions and fetching: merkql.positions. What is read and what becomes of it: merkql.subscription.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from merkql import consumer_arguments as arguments
+from merkql.consumer_arguments import OnChange, OnGap
+from merkql.errors import ClosedError, OffsetOutOfRangeError
+from merkql.groups import Group, PartitionKey
+from merkql.membership import Membership
+from merkql.positions import Chunk, Place, Positions, TopicPartition
+from merkql.subscription import ConsumerOwner, Reading, topic_shapes
+from merkql.thread_guard import ThreadGuard
+
+if TYPE_CHECKING:
+    from merkql._core.record import Record
+
+RECORDS_UNLIMITED = 1 << 31
+WAIT_SLICE_S = 0.1  # between looks at the group while waiting
+
+
+class Consumer:
+    """Hands out the records of the partitions that fall to it, in order within each partition.
+
+    Made by ``Broker.consumer``. Belongs to one thread at a time: only ``close`` and ``wakeup`` may
+    be called from another, everything else raises ``RuntimeError`` then. At least once: records
+    handed out and not committed are handed out again, to whoever has the partition next.
+
+    ``auto_commit``: each ``poll`` commits what the one before it handed out, ``close`` the rest.
+    ``offset_reset``: where a group begins that has committed nothing, and goes on when retention
+    overtook it: ``"earliest"``, ``"latest"`` (as of ``subscribe``), or ``"none"``, which raises
+    ``NoOffsetError``. ``max_records``: of one ``poll``, unless it says otherwise; no limit by
+    default. ``fetch_max_bytes``: about how many bytes of the log one ``poll`` reads.
+    ``on_gap(partition, position, next)``: told when the position moved over records that are gone.
+    ``rebalance_timeout``: how long, in seconds, others wait for this member to give up a partition.
+    ``max_poll_interval``: after how many seconds without a ``poll`` it is put out of the group.
+    """
+
+    def __init__(
+        self,
+        broker: ConsumerOwner,
+        group_id: str,
+        *,
+        auto_commit: bool = True,
+        offset_reset: str = "earliest",
+        max_records: int | None = None,
+        fetch_max_bytes: int = 1 << 20,
+        on_gap: OnGap | None = None,
+        rebalance_timeout: float = 3.0,
+        max_poll_interval: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._auto_commit = arguments.flag("auto_commit", auto_commit)
+        self._max_records = RECORDS_UNLIMITED
+        if max_records is not None:
+            self._max_records = arguments.count("max_records", max_records)
+        self._fetch_max_bytes = arguments.count("fetch_max_bytes", fetch_max_bytes)
+        self._broker = broker
+        self._arrivals = broker._arrivals
+        self._clock = clock
+        self._group = Group(broker._files.files, broker._groups_directory, group_id)
+        self._positions = Positions(
+            group_id,
+            arguments.offset_reset(offset_reset),
+            self._group.read_offsets,
+            arguments.callback("on_gap", on_gap),
+        )
+        self._membership = Membership(
+            self._group,
+            partial(topic_shapes, broker),
+            rebalance_timeout_ms=arguments.milliseconds("rebalance_timeout", rebalance_timeout),
+            max_poll_interval_ms=arguments.milliseconds("max_poll_interval", max_poll_interval),
+            clock_ms=lambda: int(clock() * 1000),
+            on_change=self._arrivals.wake,
+        )
+        self._reading = Reading(
+            broker, self._group, self._membership, self._positions, auto_commit=auto_commit
+        )
+        self._guard = ThreadGuard(f"the consumer of group {group_id!r}", self._check_open)
+        self._polling = False
+        self._woken = False
+        self._closing = False
+        self._closed = False
+        self._round = 0  # of fetches and moves: an iteration over an older one fetches anew
+        self._error: Exception | None = None  # met while others had records; the next poll says it
+
+    @property
+    def group_id(self) -> str:
+        return self._group.name
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    # What to read
+
+    def subscribe(
+        self,
+        topics: Iterable[str] | re.Pattern[str],
+        *,
+        on_assign: OnChange | None = None,
+        on_revoke: OnChange | None = None,
+    ) -> None:
+        """Join the group for these topics, or for all whose whole name the pattern matches.
+
+        Topics need not exist yet; new ones and new partitions are picked up. Replaces an earlier
+        subscription. Partitions come with the next ``poll``: ``on_assign`` is then called with
+        those gained; ``on_revoke`` before some are given up, the place to commit what is done.
+        """
+        subscription = arguments.subscription(topics)
+        arguments.callback("on_assign", on_assign)
+        arguments.callback("on_revoke", on_revoke)
+        with self._guard:
+            self._round += 1
+            self._reading.subscribe(subscription, on_assign, on_revoke)
+
+    def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Read exactly these partitions, without becoming a member of the group.
+
+        What others of the group read does not matter; commits are the group's all the same.
+        Raises ``UnknownTopicError`` or ``UnknownPartitionError``.
+        """
+        names = sorted({arguments.partition(name) for name in partitions})
+        with self._guard:
+            self._round += 1
+            self._reading.assign(names)
+
+    def unsubscribe(self) -> None:
+        """Leave the group and read nothing; as ``close`` does, but for good to go on."""
+        with self._guard:
+            self._round += 1
+            self._reading.leave(commit=self._auto_commit)
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions this consumer reads now, as of the last ``poll``."""
+        with self._guard:
+            return frozenset(place.name for place in self._positions.places.values())
+
+    # Reading
+
+    def poll(self, timeout: float | None = 0.0, max_records: int | None = None) -> list[Record]:
+        """Records that are there, or the first to arrive within ``timeout`` seconds.
+
+        ``None`` waits without end. Empty when the time is over, or on ``wakeup`` or ``close``.
+        All partitions that have records get their share of ``fetch_max_bytes``, in turn. Damage in
+        one does not keep the others' records back: it is raised when there are none, else by the
+        next ``poll``, until the partition is paused or repaired.
+        """
+        wait = arguments.seconds_to_wait(timeout)
+        limit = self._max_records
+        if max_records is not None:
+            limit = arguments.count("max_records", max_records)
+        with self._guard:
+            chunks = self._next_chunks(wait, limit)
+            self._woken = False
+            for place, records in chunks:
+                place.position = place.handed_out = records[-1].offset + 1
+        if len(chunks) == 1:
+            return chunks[0][1]
+        return [record for _, records in chunks for record in records]
+
+    def __iter__(self) -> Iterator[Record]:
+        """Records without end; ``close`` or ``wakeup`` from another thread ends the loop.
+
+        A record counts as handed out when the loop gets it.
+        """
+        self._check_open()
+        while not self._closing:
+            with self._guard:
+                chunks = [] if self._woken else self._next_chunks(math.inf, self._max_records)
+                if not chunks:
+                    self._woken = False
+                    return
+                current = self._round
+            for place, record in ((place, one) for place, some in chunks for one in some):
+                place.position = place.handed_out = record.offset + 1
+                yield record
+                if self._round != current:
+                    break
+
+    def wakeup(self) -> None:
+        """End a ``poll`` or iteration that waits, or the next one that would. From any thread."""
+        self._woken = True
+        self._arrivals.wake()
+
+    def _next_chunks(self, wait: float, limit: int) -> list[Chunk]:
+        """Follow the group, fetch; wait and do so again until there is something, or enough."""
+        if self._polling:
+            raise RuntimeError("poll was called by a callback of poll")
+        self._polling = True
+        try:
+            deadline = None
+            while True:
+                version = self._arrivals.version
+                now = self._clock()
+                self._reading.follow(int(now * 1000))
+                self._raise_error()
+                chunks = self._fetch(limit)
+                if chunks or not wait or self._woken or self._closing:
+                    return [] if self._closing else chunks
+                deadline = now + wait if deadline is None else deadline
+                if now >= deadline:
+                    return []
+                self._arrivals.wait(version, min(deadline - now, WAIT_SLICE_S))
+        finally:
+            self._polling = False
+
+    def _fetch(self, limit: int) -> list[Chunk]:
+        self._round += 1
+        chunks, error = self._positions.fetch(limit, self._fetch_max_bytes)
+        if error is not None:
+            if not chunks:
+                raise error
+            self._error = error
+        return chunks
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    # Committing
+
+    def commit_sync(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
+        """Commit the positions of all partitions read here, or the given next offsets to read.
+
+        Durable when it returns, whatever the topics' durability: one write, one sync. Raises
+        ``StaleGenerationError`` when a partition belongs to another member by now, and
+        ``OffsetOutOfRangeError`` for an offset past the end; nothing is committed then.
+        """
+        with self._guard:
+            if offsets is None:
+                places = self._positions.places.values()
+                wanted = {one.key: one.position for one in places if one.position is not None}
+            else:
+                wanted = dict(self._check_offset(name, offsets[name]) for name in offsets)
+            self._reading.commit(wanted)
+            for key, offset in wanted.items():
+                place = self._positions.places.get(key)
+                if place is not None and place.handed_out == offset:
+                    place.handed_out = None
+
+    def committed(self, partition: tuple[str, int]) -> int | None:
+        """The group's next offset to read of a partition, or None if nothing was committed."""
+        with self._guard:
+            key = self._reading.key_of(arguments.partition(partition))
+            known = self._group.read_offsets().get(key)
+            return None if known is None else known.offset
+
+    def _check_offset(self, name: tuple[str, int], offset: int) -> tuple[PartitionKey, int]:
+        name = arguments.partition(name)
+        arguments.integer("an offset", offset)
+        partition = self._reading.partition_of(name)
+        end = partition.end_offset
+        if offset < 0:
+            raise ValueError(f"an offset is not negative: {offset} for {name}")
+        if offset > end:
+            raise OffsetOutOfRangeError(offset, partition.start_offset, end)
+        return self._reading.key_of(name), offset
+
+    # Positions
+
+    def position(self, partition: tuple[str, int]) -> int:
+        """The next offset that will be handed out of a partition read here."""
+        with self._guard:
+            return self._positions.position(self._place(partition))
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """For each partition read here, how many records lie between position and end."""
+        with self._guard:
+            return {
+                place.name: max(0, place.partition.end_offset - self._positions.position(place))
+                for place in self._positions.places.values()
+            }
+
+    def seek(self, partition: tuple[str, int], offset: int) -> None:
+        """Go on from ``offset``; raises ``OffsetOutOfRangeError`` for one past the end.
+
+        Nothing is committed by it. An offset below the start is a gap for the next ``poll``.
+        """
+        with self._guard:
+            place = self._place(partition)
+            _, offset = self._check_offset(place.name, offset)
+            self._move([(place, offset)])
+
+    def seek_to_beginning(self, *partitions: tuple[str, int]) -> None:
+        """Go to the first record kept, in these partitions or in all read here."""
+        with self._guard:
+            places = self._places(partitions)
+            self._move([(place, place.partition.start_offset) for place in places])
+
+    def seek_to_end(self, *partitions: tuple[str, int]) -> None:
+        """Go behind the last record there is now, in these partitions or in all read here."""
+        with self._guard:
+            places = self._places(partitions)
+            self._move([(place, place.partition.end_offset) for place in places])
+
+    def seek_to_time(self, timestamp_ms: int, *partitions: tuple[str, int]) -> None:
+        """Go to the first record at or after a time (ms since 1970, UTC), or behind the last."""
+        arguments.integer("a timestamp", timestamp_ms)
+        with self._guard:
+            moves = []
+            for place in self._places(partitions):
+                found = place.partition.offset_for_timestamp(timestamp_ms)
+                moves.append((place, place.partition.end_offset if found is None else found))
+            self._move(moves)
+
+    def pause(self, *partitions: tuple[str, int]) -> None:
+        """Hand out nothing of these partitions, or of all read here, until ``resume``."""
+        self._set_paused(partitions, paused=True)
+
+    def resume(self, *partitions: tuple[str, int]) -> None:
+        """Go on with these partitions, or with all read here."""
+        self._set_paused(partitions, paused=False)
+
+    @property
+    def paused(self) -> frozenset[TopicPartition]:
+        """The partitions read here that are paused."""
+        with self._guard:
+            places = self._positions.places.values()
+            return frozenset(place.name for place in places if place.paused)
+
+    def _set_paused(self, partitions: tuple[tuple[str, int], ...], *, paused: bool) -> None:
+        with self._guard:
+            self._round += 1
+            self._error = None
+            for place in self._places(partitions):
+                place.paused = paused
+
+    def _place(self, partition: tuple[str, int]) -> Place:
+        name = arguments.partition(partition)
+        place = self._positions.by_name(name)
+        if place is None:
+            raise ValueError(
+                f"topic {name.topic!r} partition {name.partition} is not read by this consumer "
+                "now; subscribe and poll, or assign it"
+            )
+        return place
+
+    def _places(self, partitions: tuple[tuple[str, int], ...]) -> list[Place]:
+        if partitions:
+            return [self._place(partition) for partition in partitions]
+        return list(self._positions.places.values())
+
+    def _move(self, moves: list[tuple[Place, int]]) -> None:
+        self._round += 1
+        self._error = None
+        for place, offset in moves:
+            self._positions.move(place, offset)
+
+    # The end
+
+    def close(self) -> None:
+        """Commit what was handed out, if ``auto_commit``, and leave the group. From any thread.
+
+        A ``poll`` that waits in another thread returns first. Closing twice is fine.
+        """
+        self._close(commit=self._auto_commit)
+
+    def _close(self, *, commit: bool) -> None:
+        self._closing = True
+        self._round += 1
+        if self._membership.forgotten:
+            self._closed = True
+            return
+        self._arrivals.wake()
+        with self._guard.waiting():
+            if self._closed:
+                return
+            try:
+                self._reading.leave(commit=commit)
+            finally:
+                self._closed = True
+                self._broker._unregister(self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the consumer of group {self.group_id!r} is closed")
+        if self._membership.forgotten:
+            raise ClosedError(
+                f"the consumer of group {self.group_id!r} stayed with the process that made it "
+                "when this one was forked; open the directory here and make another"
+            )
+
+    def __enter__(self) -> Consumer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; after an exception without committing, as nobody knows how far the work got."""
+        self._close(commit=self._auto_commit and error is None)
+
+    def __repr__(self) -> str:
+        return f"<Consumer of group {self.group_id}{', closed' if self._closed else ''}>"

@@ -1,0 +1,88 @@
+"""What callers may give a consumer: each check names the argument, what came, and the way out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from merkql.assignment import Subscription
+from merkql.positions import OFFSET_RESETS, TopicPartition
+from merkql.storage import layout
+
+OnChange = Callable[[list[TopicPartition]], object]
+OnGap = Callable[[TopicPartition, int, int], object]
+_Callback = TypeVar("_Callback", bound="Callable[..., object] | None")
+
+
+def flag(name: str, value: bool) -> bool:  # noqa: FBT001 -- the value itself is what is checked
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is a bool, not {value!r}")
+    return value
+
+
+def integer(name: str, value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    return value
+
+
+def count(name: str, value: int) -> int:
+    if integer(name, value) < 1:
+        raise ValueError(f"{name} is at least 1, not {value}")
+    return value
+
+
+def milliseconds(name: str, seconds: float) -> int:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
+    if not 0.001 <= seconds <= 1e9:
+        raise ValueError(f"{name} is between 0.001 and 1e9 seconds, not {seconds}")
+    return int(seconds * 1000)
+
+
+def seconds_to_wait(timeout: float | None) -> float:
+    if timeout is None:
+        return math.inf
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+        raise TypeError(f"timeout is a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:  # NaN neither
+        raise ValueError(f"timeout is not negative, but {timeout}; None waits without end")
+    return timeout
+
+
+def offset_reset(value: str) -> str:
+    if value not in OFFSET_RESETS:
+        choices = ", ".join(f'"{choice}"' for choice in OFFSET_RESETS)
+        raise ValueError(f"offset_reset is one of {choices}, not {value!r}")
+    return value
+
+
+def callback(name: str, value: _Callback) -> _Callback:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} is a function, not {value!r}")
+    return value
+
+
+def partition(value: tuple[str, int]) -> TopicPartition:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise TypeError(f"a partition is named by (topic, number), not {value!r}")
+    topic, number = value
+    layout.check_name(topic, "topic")
+    if integer("the number of a partition", number) < 0:
+        raise ValueError(f"the number of a partition is not negative: {number}")
+    return TopicPartition(topic, number)
+
+
+def subscription(topics: Iterable[str] | re.Pattern[str]) -> Subscription:
+    if isinstance(topics, re.Pattern):
+        if not isinstance(topics.pattern, str):
+            raise TypeError(f"a pattern of topics is of str, not of bytes: {topics.pattern!r}")
+        return Subscription(pattern=topics.pattern, pattern_flags=topics.flags)
+    if isinstance(topics, (str, bytes)) or not isinstance(topics, Iterable):
+        raise TypeError(f"topics is a list of names or a compiled pattern, not {topics!r}")
+    names = frozenset(layout.check_name(name, "topic") for name in topics)
+    if not names:
+        raise ValueError("name at least one topic; unsubscribe() is for none")
+    return Subscription(names)

@@ -1,0 +1,262 @@
+"""Committed offsets of a consumer group: two slots in one small file, written in turn and synced.
+
+Format: docs/formats/group-offsets.md. Says nothing about who may commit: merkql.membership does.
+Every process that commits, or looks at the members, holds the group's lock meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import xxhash
+
+from merkql.errors import CorruptionError
+from merkql.storage import layout
+from merkql.storage.files import Files, read_file, replace_file
+
+logger = logging.getLogger("merkql.groups")
+
+MAGIC = b"MKO1"
+SLOT_SIZE_MIN = 4096
+FILE_SIZE_MAX = 1 << 28
+_HEADER = struct.Struct("<4sIIIQ")  # magic, entry count, slot size, reserved, sequence
+_CHECKSUM = struct.Struct("<Q")
+_ENTRY = struct.Struct("<16sIIQQ")  # topic id, partition, reserved, next offset, generation
+HEADER_SIZE = _HEADER.size + _CHECKSUM.size
+ENTRY_SIZE = _ENTRY.size
+_SYNCED = struct.Struct("<Q")  # the lock file: the sequence known to be durable, then the name
+
+
+class PartitionKey(NamedTuple):
+    """A partition for as long as its topic lives: a topic made anew has another id."""
+
+    topic_id: bytes
+    partition: int
+
+
+class CommittedOffset(NamedTuple):
+    """The next offset to read, and the generation of the group that committed it (0: none)."""
+
+    offset: int
+    generation: int
+
+
+Offsets = dict[PartitionKey, CommittedOffset]
+
+
+class _Content(NamedTuple):
+    """What an offsets file holds; ``slot`` is the one that holds it, ``size`` that of the file."""
+
+    sequence: int
+    offsets: Offsets
+    slot: int
+    size: int
+
+
+_NOTHING = _Content(0, {}, 1, 0)
+
+
+def encode_slot(sequence: int, offsets: Mapping[PartitionKey, CommittedOffset], size: int) -> bytes:
+    """The used part of a slot of ``size`` bytes; entries are in the order of their keys."""
+    header = _HEADER.pack(MAGIC, len(offsets), size, 0, sequence)
+    entries = b"".join(
+        _ENTRY.pack(key.topic_id, key.partition, 0, *offsets[key]) for key in sorted(offsets)
+    )
+    checksum = xxhash.xxh3_64_intdigest(header + entries)
+    return header + _CHECKSUM.pack(checksum) + entries
+
+
+def decode_slot(data: bytes, size: int) -> tuple[int, Offsets] | None:
+    """Sequence and offsets of a slot of ``size`` bytes; None when it is torn or was never used."""
+    if len(data) < HEADER_SIZE:
+        return None
+    magic, count, slot_size, reserved, sequence = _HEADER.unpack_from(data)
+    end = HEADER_SIZE + count * ENTRY_SIZE
+    if magic != MAGIC or slot_size != size or reserved or sequence == 0 or end > len(data):
+        return None
+    (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
+    entries = data[HEADER_SIZE:end]
+    if checksum != xxhash.xxh3_64_intdigest(data[: _HEADER.size] + entries):
+        return None
+    offsets = {
+        PartitionKey(topic_id, partition): CommittedOffset(offset, generation)
+        for topic_id, partition, _, offset, generation in _ENTRY.iter_unpack(entries)
+    }
+    return sequence, offsets
+
+
+class Group:
+    """One group's directory: its lock and its committed offsets."""
+
+    def __init__(self, files: Files, groups_directory: str, name: str) -> None:
+        self.name = layout.check_name(name, "group")
+        self.files = files
+        self._parent = groups_directory
+        self.directory = os.path.join(groups_directory, layout.file_name(self.name))
+        self._path = layout.group_offsets(self.directory)
+
+    def make_directory(self) -> None:
+        """Make the group's directory where there is none; not durable before the first commit."""
+        for path in (self._parent, self.directory):
+            try:
+                self.files.make_directory(path)
+            except FileExistsError:
+                pass
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Hold the group's lock, also against other processes; gives the lock file's descriptor.
+
+        Held for microseconds, or for the one sync of a commit. No code of the user runs under it.
+        """
+        descriptor = self.files.open(layout.group_lock(self.directory), write=True, create=True)
+        try:
+            self.files.lock(descriptor)
+            self._check_name(descriptor)
+            yield descriptor
+        finally:
+            self.files.close(descriptor)  # and the lock with it
+
+    def read_offsets(self) -> Offsets:
+        """The committed offsets; empty when nothing was ever committed. Takes the lock.
+
+        Raises ``CorruptionError`` when neither slot checks out.
+        """
+        try:
+            descriptor = self.files.open(layout.group_lock(self.directory))
+        except FileNotFoundError:
+            return self._read().offsets
+        try:
+            self.files.lock(descriptor, exclusive=False)
+            return self._read().offsets
+        finally:
+            self.files.close(descriptor)
+
+    def commit_locked(self, lock: int, offsets: Mapping[PartitionKey, CommittedOffset]) -> None:
+        """Merge ``offsets`` into what is committed; durable when it returns: one write, one sync.
+
+        For the holder of ``locked``, which gave ``lock``.
+        """
+        content = self._read()
+        merged = {**content.offsets, **offsets}
+        unchanged = merged == content.offsets
+        if unchanged and self._synced(lock) == content.sequence:
+            return
+        sequence = content.sequence + (0 if unchanged else 1)
+        if HEADER_SIZE + len(merged) * ENTRY_SIZE > content.size // 2:
+            self._rewrite(sequence, merged, content.size // 2)
+        else:
+            self._write(content, sequence, merged, settled=self._synced(lock) == content.sequence)
+        self.files.write(lock, _SYNCED.pack(sequence), 0)
+
+    def _write(self, content: _Content, sequence: int, merged: Offsets, *, settled: bool) -> None:
+        slot_size = content.size // 2
+        descriptor = self.files.open(self._path, write=True)
+        try:
+            if not settled:
+                # Its writer died before its sync returned. Before the slot that is durable for sure
+                # is overwritten, this one has to be, by its name too.
+                self.files.sync(descriptor)
+                self.files.sync_directory(self.directory)
+                self.files.sync_directory(self._parent)
+            if sequence == content.sequence:
+                return
+            position = (1 - content.slot) * slot_size
+            data = encode_slot(sequence, merged, slot_size)
+            before = self.files.read(descriptor, len(data), position)
+            try:
+                self.files.write(descriptor, data, position)
+                self.files.sync(descriptor)
+            except OSError:
+                # Nobody may take for committed, or build on, what may not be on the disk.
+                self.files.write(descriptor, before, position)
+                raise
+        finally:
+            self.files.close(descriptor)
+
+    def _rewrite(self, sequence: int, merged: Offsets, slot_size: int) -> None:
+        """Replace the file by one with larger slots. Both slots are written: no hole is left."""
+        slot_size = max(slot_size, SLOT_SIZE_MIN)
+        while HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
+            slot_size *= 2
+        data = encode_slot(sequence, merged, slot_size)
+        replace_file(self.files, self._path, data.ljust(2 * slot_size, b"\0"))
+        self.files.sync_directory(self._parent)
+
+    def _read(self) -> _Content:
+        try:
+            data = read_file(self.files, self._path, FILE_SIZE_MAX)
+        except FileNotFoundError:
+            return _NOTHING
+        size = len(data) // 2
+        slots = [decode_slot(data[:size], size), decode_slot(data[size:], size)]
+        torn = [
+            number
+            for number, slot in enumerate(slots)
+            if slot is None and data[number * size : (number + 1) * size].strip(b"\0")
+        ]
+        sound = [(slot, number) for number, slot in enumerate(slots) if slot is not None]
+        if not sound:
+            raise CorruptionError(
+                self._path,
+                0,
+                f"neither copy of the committed offsets of group {self.name!r} checks out; "
+                "remove the file to start the group anew",
+            )
+        if torn:
+            logger.warning(
+                "%s: the copy at byte %d is torn; group %r goes on from the other",
+                self._path,
+                torn[0] * size,
+                self.name,
+            )
+        (sequence, offsets), number = max(sound, key=lambda one: one[0][0])
+        return _Content(sequence, offsets, number, len(data))
+
+    def _synced(self, lock: int) -> int:
+        """The sequence last known to be durable; kept in memory only, in effect (never synced)."""
+        data = self.files.read(lock, _SYNCED.size, 0)
+        return int.from_bytes(data, "little")
+
+    def _check_name(self, lock: int) -> None:
+        """The whole name stands in the lock file: directory names may be cut, or folded."""
+        data = self.files.read(lock, _SYNCED.size + layout.NAME_LENGTH_MAX, 0)
+        name = data[_SYNCED.size :].decode("ascii", "replace")
+        if not name:
+            self.files.write(lock, bytes(_SYNCED.size) + self.name.encode("ascii"), 0)
+        elif name != self.name:
+            raise ValueError(
+                f"the group names {self.name!r} and {name!r} are one directory on this file "
+                f"system ({self.directory}); use one of them"
+            )
+
+
+def list_groups(files: Files, groups_directory: str) -> list[str]:
+    """The names of all groups that have members or committed offsets, sorted."""
+    try:
+        entries = files.list_directory(groups_directory)
+    except FileNotFoundError:
+        return []
+    names = (_name_of(files, os.path.join(groups_directory, entry), entry) for entry in entries)
+    return sorted(name for name in names if name is not None)
+
+
+def _name_of(files: Files, directory: str, entry: str) -> str | None:
+    try:
+        name = read_file(files, layout.group_lock(directory))[_SYNCED.size :].decode("ascii")
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+    except UnicodeDecodeError:
+        name = ""
+    # Empty: the power failed before it was written, or it is being written now.
+    name = name or re.sub(r"%(3A|2E)", lambda match: chr(int(match[1], 16)), entry)
+    return name if layout.file_name(name) == entry else None

@@ -1,0 +1,351 @@
+"""One member of a consumer group: joins, leaves, notices changes, sees that the others live.
+
+A member holds the lock on a file of its own; a lock that can be taken belongs to somebody dead. Who
+sees a change writes the next state of the group, under the group's lock. There is no thread here:
+everything happens in the calls of the consumer. Formats: docs/formats/group-members.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from merkql.assignment import (
+    GroupState,
+    Member,
+    Share,
+    Subscription,
+    Topics,
+    decode_state,
+    encode_state,
+    hand_over,
+    overdue,
+    rebalance,
+    shapes_differ,
+)
+from merkql.errors import StaleGenerationError
+from merkql.groups import CommittedOffset, Group, PartitionKey
+from merkql.member_file import HeldDescriptor, MemberFile, last_poll_ms, remove_dead
+from merkql.storage import layout
+from merkql.storage.files import Files, read_file, replace_file
+
+logger = logging.getLogger("merkql.groups")
+
+PROBE_INTERVAL_MS = 100
+PROBE_ROUNDS = 5  # all others are probed once in so many intervals
+HEARTBEAT_INTERVAL_MS_MAX = 1000
+STATE_SIZE_MAX = 1 << 26
+
+_living: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
+class Membership:
+    """This consumer's place in its group. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        group: Group,
+        topics: Callable[[], Topics],
+        *,
+        rebalance_timeout_ms: int,
+        max_poll_interval_ms: int,
+        clock_ms: Callable[[], int],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.group = group
+        self.id = f"{time.time_ns() // 1000:014x}-{os.urandom(4).hex()}"
+        self.generation = 0
+        self.held: dict[PartitionKey, Share] = {}  # as taken up
+        self.forgotten = False  # by a fork: the membership is the parent's
+        self._files: Files = group.files
+        self._topics = topics
+        self._rebalance_timeout_ms = rebalance_timeout_ms
+        self._max_poll_interval_ms = max_poll_interval_ms
+        self._clock_ms = clock_ms
+        self._on_change = on_change
+        self._subscription = Subscription()
+        self._path = layout.group_assignment(group.directory)
+        self._own: MemberFile | None = None
+        self._state = GroupState()
+        self._state_file: HeldDescriptor | None = None
+        self._state_inode = 0
+        self._next_probe_ms = 0
+        self._next_heartbeat_ms = 0
+        self._probed = 0
+        self._deadline_ms: int | None = None
+        self._behind = False  # the state asks something of this member
+        _living.add(self)
+
+    # What the consumer calls
+
+    def join(self, subscription: Subscription) -> None:
+        """Become a member, or change what this one subscribes to; shares are taken up later."""
+        self._subscription = subscription
+        self.group.make_directory()
+        with self._locked() as (_, state):
+            self._enter(state)
+
+    def leave(self) -> None:
+        """Give everything up and go; the others are told. Does nothing when not a member."""
+        if self._own is None:
+            return
+        try:
+            with self._locked() as (_, state):
+                if state.members.pop(self.id, None) is not None:
+                    self._remove_dead(state)
+                    rebalance(state, self._topics(), self._clock_ms())
+                    self._store(state)
+                self._files.remove(layout.group_member(self.group.directory, self.id))
+        except FileNotFoundError:
+            pass  # somebody removed the group
+        finally:
+            self.held = {}
+            self._close()
+
+    def changed(self) -> bool:
+        """Whether ``review`` has something to tell. Cheap: a clock and one ``stat``, mostly."""
+        now_ms = self._clock_ms()
+        if now_ms >= self._next_heartbeat_ms:
+            self._beat(now_ms)
+        if self._deadline_ms is not None and now_ms >= self._deadline_ms:
+            self._maintain()
+        elif now_ms >= self._next_probe_ms:
+            self._next_probe_ms = now_ms + PROBE_INTERVAL_MS
+            if self._somebody_is_gone(now_ms):
+                self._maintain()
+        status = self._files.status(self._path)
+        return status is None or status.st_ino != self._state_inode or self._behind
+
+    def refresh_topics(self) -> None:
+        """Begin a new generation if topics or partitions came or went."""
+        if shapes_differ(self._state, self._topics()):
+            self._maintain()
+
+    def review(self) -> tuple[set[PartitionKey], set[PartitionKey]]:
+        """What of ``held`` is to be given up now, and what somebody else already has."""
+        with self._locked() as (_, state):
+            if self.id not in state.members:
+                logger.info("group %r: %s was put out and joins again", self.group.name, self.id)
+                lost = set(self.held)
+                self.held = {}
+                self._enter(state)
+                return set(), lost
+            asked, lost = set(), set()
+            for key, taken in self.held.items():
+                share = state.shares.get(key)
+                if share is not None and (share.holder, share.since) != (self.id, taken.since):
+                    lost.add(key)
+                elif share is None or share.heir is not None:
+                    asked.add(key)
+            return asked, lost
+
+    def take_up(self, given_up: Collection[PartitionKey]) -> dict[PartitionKey, Share]:
+        """Give up what ``review`` told of and take the share of this generation; what is new."""
+        with self._locked() as (_, state):
+            for key in given_up:
+                self.held.pop(key, None)
+            me = state.members.get(self.id)
+            if me is None:
+                return {}  # put out this moment: the next review says so
+            leaving = [
+                key
+                for key, share in state.held_by(self.id).items()
+                if share.heir is not None and key not in self.held
+            ]
+            hand_over(state, leaving)
+            ours = state.held_by(self.id)
+            gained = {key: share for key, share in ours.items() if key not in self.held}
+            if leaving or me.seen != state.generation:
+                me.seen = state.generation
+                self._store(state)
+            self.generation = state.generation
+            self.held.update(gained)
+            self._compare()
+            return gained
+
+    def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
+        """Commit as a member of the generation taken up last; durable when it returns.
+
+        Raises ``StaleGenerationError`` when a partition belongs to another member by now, and
+        commits nothing then.
+        """
+        with self._locked() as (lock, state):
+            if self._lost_of(state, offsets):
+                raise StaleGenerationError(self.group.name, self.generation, state.generation)
+            generation = self.generation
+            self.group.commit_locked(
+                lock,
+                {key: CommittedOffset(offset, generation) for key, offset in offsets.items()},
+            )
+
+    def lost(self, keys: Collection[PartitionKey]) -> set[PartitionKey]:
+        """Those of ``keys`` that belong to another member by now."""
+        with self._locked() as (_, state):
+            return self._lost_of(state, keys)
+
+    def _lost_of(self, state: GroupState, keys: Iterable[PartitionKey]) -> set[PartitionKey]:
+        lost = set()
+        for key in keys:
+            share, taken = state.shares.get(key), self.held.get(key)
+            if share is not None and (
+                share.holder != self.id or (taken is not None and taken.since != share.since)
+            ):
+                lost.add(key)
+        return lost
+
+    def forget(self) -> None:
+        """Let go of the descriptors without a word to the group: this is a forked child."""
+        self.forgotten = True
+        self._close()
+
+    # The state on disk
+
+    @contextmanager
+    def _locked(self) -> Iterator[tuple[int, GroupState]]:
+        """The group's lock, and the state as it is now, to be changed and stored."""
+        with self.group.locked() as lock:
+            state = self._load()
+            try:
+                yield lock, state
+            except BaseException:
+                self._state_inode = 0  # perhaps half changed: the next one reads what is there
+                raise
+
+    def _load(self) -> GroupState:
+        """The state as it is on disk now; the cached one when nobody replaced it."""
+        status = self._files.status(self._path)
+        if status is not None and status.st_ino == self._state_inode:
+            return self._state
+        state = GroupState(self.generation)
+        if status is not None:
+            try:
+                state = decode_state(read_file(self._files, self._path, STATE_SIZE_MAX))
+            except ValueError as error:
+                # A power cut: all members of then are dead. Nobody of now wrote this.
+                logger.warning("%s: %s; the group is assembled anew", self._path, error)
+        self._remember(state)
+        return state
+
+    def _remember(self, state: GroupState) -> None:
+        """Cache the state with its file held open, so that no later file has the same inode."""
+        if self._state_file is not None:
+            self._state_file.close()
+            self._state_file = None
+        self._state, self._state_inode = state, 0
+        self._deadline_ms = state.next_deadline_ms()
+        self._compare()
+        try:
+            self._state_file = HeldDescriptor(self, self._files, self._path)
+        except FileNotFoundError:
+            return
+        status = self._files.status(self._path)
+        self._state_inode = status.st_ino if status is not None else 0
+
+    def _compare(self) -> None:
+        """Note whether the state asks something of this member that it has not done yet."""
+        me = self._state.members.get(self.id)
+        ours = self._state.held_by(self.id)
+        self._behind = (
+            me is None
+            or me.seen != self._state.generation
+            or any(share.heir is not None for share in ours.values())
+            or {key: share.since for key, share in ours.items()}
+            != {key: share.since for key, share in self.held.items()}
+        )
+
+    def _store(self, state: GroupState) -> None:
+        """Replace the state. Not synced: after a power cut every member is dead anyway."""
+        replace_file(self._files, self._path, encode_state(state), durable=False)
+        self._remember(state)
+        self._on_change()
+
+    def _enter(self, state: GroupState) -> None:
+        """Add this member and begin a generation with it."""
+        if self._own is None:
+            self._own = MemberFile(self._files, self.group.directory, self.id)
+        old = state.members.get(self.id)
+        # A state that was lost begins again above every generation this member knows.
+        state.generation = max(state.generation, self.generation)
+        state.members[self.id] = Member(
+            self._subscription,
+            self._rebalance_timeout_ms,
+            self._max_poll_interval_ms,
+            old.seen if old is not None else 0,
+        )
+        state.members = dict(sorted(state.members.items()))
+        self._beat(self._clock_ms())
+        self._remove_dead(state)
+        rebalance(state, self._topics(), self._clock_ms())
+        self._store(state)
+
+    def _maintain(self) -> None:
+        """Put the dead and the silent out, hand over what is overdue, notice new partitions."""
+        with self._locked() as (_, state):
+            if self.id not in state.members:
+                return  # the next review joins again
+            topics, now_ms = self._topics(), self._clock_ms()
+            changed = self._remove_dead(state) or shapes_differ(state, topics)
+            if changed:
+                rebalance(state, topics, now_ms)
+            # What this member is late with itself, it gives up in order: it is here now.
+            due = [key for key in overdue(state, now_ms) if state.shares[key].holder != self.id]
+            hand_over(state, due)
+            if changed or due:
+                self._store(state)
+
+    # Who lives
+
+    def _remove_dead(self, state: GroupState) -> bool:
+        """Take the dead and the silent out of the state, and the files of the dead away."""
+        now_ms = self._clock_ms()
+        removed = False
+        for name in list(state.members):
+            if name != self.id and self._is_gone(name, state.members[name], now_ms):
+                del state.members[name]
+                removed = True
+        remove_dead(self._files, self.group.directory, {self.id, *state.members})
+        return removed
+
+    def _somebody_is_gone(self, now_ms: int) -> bool:
+        """Probe the next few of the others."""
+        others = [name for name in self._state.members if name != self.id]
+        if not others:
+            return False
+        for _ in range(-(-len(others) // PROBE_ROUNDS)):
+            self._probed = (self._probed + 1) % len(others)
+            name = others[self._probed]
+            if self._is_gone(name, self._state.members[name], now_ms):
+                return True
+        return False
+
+    def _is_gone(self, name: str, member: Member, now_ms: int) -> bool:
+        """Whether a member is dead, or has not polled for too long."""
+        polled_ms = last_poll_ms(self._files, self.group.directory, name)
+        return polled_ms is None or now_ms - polled_ms > member.max_poll_interval_ms
+
+    def _beat(self, now_ms: int) -> None:
+        """Leave word that this member polls; others read it when they ask whether it is stuck."""
+        self._next_heartbeat_ms = now_ms + min(
+            HEARTBEAT_INTERVAL_MS_MAX, max(1, self._max_poll_interval_ms // 10)
+        )
+        if self._own is not None:
+            self._own.beat(now_ms)
+
+    def _close(self) -> None:
+        for held in (self._own, self._state_file):
+            if held is not None:
+                held.close()
+        self._own = self._state_file = None
+        self._state, self._state_inode, self._deadline_ms = GroupState(), 0, None
+
+
+def _forget_in_child() -> None:
+    for membership in list(_living):
+        membership.forget()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,204 @@
+"""Where one consumer stands in each of its partitions, and what it reads next.
+
+Knows offsets, resets, gaps and fairness; nothing of groups, threads or waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from merkql.errors import MerkqlError, NoOffsetError, OffsetOutOfRangeError
+from merkql.groups import Offsets, PartitionKey
+
+if TYPE_CHECKING:
+    from merkql._core.record import Record
+    from merkql.storage.partition import Partition
+
+logger = logging.getLogger("merkql.consumer")
+
+OFFSET_RESETS = ("earliest", "latest", "none")
+FETCH_BYTES_MIN = 16 << 10  # of one partition, where many share a poll: one batch
+RESETS_MAX = 3  # of one partition in one poll: retention may overtake a reset
+
+
+class TopicPartition(NamedTuple):
+    """A partition by the name of its topic and its number; a plain tuple does as well."""
+
+    topic: str
+    partition: int
+
+
+class Place:
+    """Where a consumer stands in one partition it reads."""
+
+    __slots__ = ("handed_out", "key", "name", "partition", "paused", "position")
+
+    def __init__(self, key: PartitionKey, partition: Partition) -> None:
+        self.key = key
+        self.name = TopicPartition(partition.topic, partition.index)
+        self.partition = partition
+        self.position: int | None = None  # the next offset to hand out; None: not found out yet
+        self.handed_out: int | None = None  # what an automatic commit has to commit, if anything
+        self.paused = False
+
+
+Chunk = tuple[Place, "list[Record]"]
+
+
+class Positions:
+    """The places of one consumer, in a fixed order that each fetch begins at another point of."""
+
+    def __init__(
+        self,
+        group: str,
+        offset_reset: str,
+        read_committed: Callable[[], Offsets],
+        on_gap: Callable[[TopicPartition, int, int], object] | None,
+    ) -> None:
+        self.places: dict[PartitionKey, Place] = {}
+        self._group = group
+        self._offset_reset = offset_reset
+        self._read_committed = read_committed
+        self._on_gap = on_gap
+        self._turn = 0
+        self._ends: dict[PartitionKey, int] = {}  # where "latest" begins
+
+    def add(self, key: PartitionKey, partition: Partition) -> Place:
+        place = self.places[key] = Place(key, partition)
+        return place
+
+    def remember_ends(self, partitions: Iterable[tuple[PartitionKey, Partition]]) -> None:
+        """Note what is latest now. A partition that comes later is read from its beginning."""
+        if self._offset_reset != "latest":
+            return
+        self._ends = {}
+        for key, partition in partitions:
+            try:
+                self._ends[key] = partition.end_offset
+            except (MerkqlError, OSError):
+                continue  # reading it will say so
+
+    def by_name(self, name: TopicPartition) -> Place | None:
+        return next((one for one in self.places.values() if one.name == name), None)
+
+    def position(self, place: Place) -> int:
+        """The next offset to hand out, found out now if need be."""
+        if place.position is None:
+            self._begin(place, self._read_committed())
+        assert place.position is not None
+        return place.position
+
+    def move(self, place: Place, offset: int) -> None:
+        """Go on from ``offset``; what was handed out before is not committed automatically."""
+        place.position = offset
+        place.handed_out = None
+
+    def fetch(
+        self, max_records: int, max_bytes: int
+    ) -> tuple[list[Chunk], MerkqlError | OSError | None]:
+        """Records of all places that have some, within both limits, and the first error met.
+
+        No position moves, except over a gap: the caller moves it for what it hands out.
+        """
+        places, error = self._with_positions()
+        if len(places) > 1:
+            self._turn = (self._turn + 1) % len(places)
+            places = places[self._turn :] + places[: self._turn]
+            places, error = self._ready(places, error)
+            max_bytes = max(max_bytes // max(len(places), 1), FETCH_BYTES_MIN)
+        chunks: list[Chunk] = []
+        for place in places:
+            try:
+                records = self._fetch_one(place, max_records, max_bytes)
+            except (MerkqlError, OSError) as failed:
+                error = error or failed
+                continue
+            if records:
+                chunks.append((place, records))
+                max_records -= len(records)
+                if max_records <= 0:
+                    break
+        return chunks, error
+
+    def _with_positions(self) -> tuple[list[Place], MerkqlError | OSError | None]:
+        places = [place for place in self.places.values() if not place.paused]
+        unknown = [place for place in places if place.position is None]
+        if not unknown:
+            return places, None
+        committed = self._read_committed()
+        error = None
+        for place in unknown:
+            try:
+                self._begin(place, committed)
+            except (MerkqlError, OSError) as failed:
+                error = error or failed
+        return [place for place in places if place.position is not None], error
+
+    def _ready(
+        self, places: list[Place], error: MerkqlError | OSError | None
+    ) -> tuple[list[Place], MerkqlError | OSError | None]:
+        """Those whose end is elsewhere than their position."""
+        ready = []
+        for place in places:
+            try:
+                if place.partition.end_offset != place.position:
+                    ready.append(place)
+            except (MerkqlError, OSError) as failed:
+                error = error or failed
+        return ready, error
+
+    def _fetch_one(self, place: Place, max_records: int, max_bytes: int) -> list[Record]:
+        for _ in range(RESETS_MAX):
+            assert place.position is not None
+            try:
+                return place.partition.fetch(
+                    place.position, max_records=max_records, max_bytes=max_bytes
+                )
+            except OffsetOutOfRangeError as error:
+                self._cross_gap(place, error)
+        return []
+
+    def _cross_gap(self, place: Place, error: OffsetOutOfRangeError) -> None:
+        """The position is below the start, or past the end: go where ``offset_reset`` says."""
+        position, first, end = error.requested, error.first, error.next
+        if self._offset_reset == "none":
+            raise NoOffsetError(
+                f"group {self._group!r} stands at offset {position} of {place.name.topic!r} "
+                f"partition {place.name.partition}, which holds {first} to {end}; "
+                'seek, or choose another offset_reset than "none"'
+            ) from error
+        # Past the end (records of a topic of durability "disk" are lost with the power): nothing
+        # between the end and the position was ever read, so go on at the end.
+        target = first if position < first and self._offset_reset == "earliest" else end
+        logger.warning(
+            "group %r: %s partition %d holds %d to %d; the position goes from %d to %d",
+            self._group,
+            place.name.topic,
+            place.name.partition,
+            first,
+            end,
+            position,
+            target,
+        )
+        place.position = target
+        if self._on_gap is not None:
+            self._on_gap(place.name, position, target)
+
+    def _begin(self, place: Place, committed: Offsets) -> None:
+        """Find out where to begin: what was committed, else as ``offset_reset`` says."""
+        known = committed.get(place.key)
+        if known is not None:
+            place.position = known.offset
+        elif self._offset_reset == "none":
+            raise NoOffsetError(
+                f"group {self._group!r} has no committed offset for {place.name.topic!r} "
+                f'partition {place.name.partition} and its offset_reset is "none"; '
+                "seek, or choose another"
+            )
+        elif self._offset_reset == "latest" and place.key in self._ends:
+            # Committed although nothing was handed out: the group goes on from here.
+            place.position = place.handed_out = self._ends[place.key]
+        else:
+            place.position = place.partition.start_offset

@@ -1,0 +1,232 @@
+"""What a consumer reads and how that changes: group membership or a choice by hand; commits.
+
+Used by one thread at a time and knows nothing of waiting. Order of a change: automatic commit,
+``on_revoke``, partitions given up, partitions taken up, ``on_assign``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from merkql.assignment import Subscription, TopicShape
+from merkql.consumer_arguments import OnChange
+from merkql.errors import StaleGenerationError, UnknownTopicError
+from merkql.groups import CommittedOffset, Group, PartitionKey
+from merkql.membership import Membership
+from merkql.positions import Positions, TopicPartition
+
+if TYPE_CHECKING:
+    from merkql.storage.arrivals import Arrivals
+    from merkql.storage.file_pool import FilePool
+    from merkql.storage.partition import Partition
+    from merkql.topic import Topic
+
+logger = logging.getLogger("merkql.consumer")
+
+
+TOPICS_INTERVAL_MS = 1000  # between looks for what another process made of the topics
+
+
+class ConsumerOwner(Protocol):
+    """What a consumer asks of its broker."""
+
+    def topic(self, name: str) -> Topic:
+        """The topic of that name; ``UnknownTopicError`` if there is none."""
+
+    def topics(self) -> list[str]:
+        """The names of all topics."""
+
+    @property
+    def _files(self) -> FilePool:
+        """Where the group's files are reached."""
+
+    @property
+    def _arrivals(self) -> Arrivals:
+        """What tells of new records, and is told of changes in a group."""
+
+    @property
+    def _groups_directory(self) -> str:
+        """Where the groups are."""
+
+    def _unregister(self, closeable: object) -> None:
+        """It is closed."""
+
+
+class Reading:
+    """The partitions one consumer reads now, as a member of its group or chosen by hand."""
+
+    def __init__(
+        self,
+        broker: ConsumerOwner,
+        group: Group,
+        membership: Membership,
+        positions: Positions,
+        *,
+        auto_commit: bool,
+    ) -> None:
+        self._broker = broker
+        self._group = group
+        self._membership = membership
+        self._positions = positions
+        self._auto_commit = auto_commit
+        self._subscribed = False
+        self._on_assign: OnChange | None = None
+        self._on_revoke: OnChange | None = None
+        self._unannounced: list[TopicPartition] = []  # on_assign has not returned for these yet
+        self._topics_version = -1
+        self._next_topics_ms = 0
+
+    def subscribe(
+        self, subscription: Subscription, on_assign: OnChange | None, on_revoke: OnChange | None
+    ) -> None:
+        """Join the group, or change what is wanted of it; partitions come with ``follow``."""
+        if not self._subscribed:
+            self.leave(commit=self._auto_commit)
+        self._on_assign, self._on_revoke = on_assign, on_revoke
+        self._positions.remember_ends(
+            (PartitionKey(topic.id, partition.index), partition)
+            for topic in _topics(self._broker)
+            if subscription.covers(topic.name)
+            for partition in topic.partitions()
+        )
+        self._membership.join(subscription)
+        self._subscribed = True
+
+    def assign(self, names: Sequence[TopicPartition]) -> None:
+        """Read exactly these partitions, whatever the group's members do."""
+        found = [(self.key_of(name), self.partition_of(name)) for name in names]
+        self.leave(commit=self._auto_commit)
+        self._positions.remember_ends(found)
+        for key, partition in found:
+            self._positions.add(key, partition)
+
+    def leave(self, *, commit: bool) -> None:
+        """Give everything up and leave the group, if it was joined."""
+        try:
+            if commit:
+                self.commit_handed_out()
+            self._revoke([place.name for place in self._positions.places.values()])
+        finally:
+            self._positions.places.clear()
+            self._unannounced.clear()
+            self._subscribed = False
+            self._on_assign = self._on_revoke = None
+            self._membership.leave()
+
+    def follow(self, now_ms: int) -> None:
+        """Notice what changed in the group and do what it asks; then commit automatically."""
+        if self._subscribed:
+            self._look_for_topics(now_ms)
+            if self._membership.changed():
+                self._change()
+            if self._unannounced:
+                self._announce()
+        if self._auto_commit:
+            self.commit_handed_out()
+
+    def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
+        """Commit; durable when it returns."""
+        if not offsets:
+            return
+        if self._subscribed:
+            self._membership.commit(offsets)
+            return
+        self._group.make_directory()
+        with self._group.locked() as lock:
+            committed = {key: CommittedOffset(offset, 0) for key, offset in offsets.items()}
+            self._group.commit_locked(lock, committed)
+
+    def commit_handed_out(self, keys: Collection[PartitionKey] | None = None) -> None:
+        """Commit what was handed out since the last time, of all places or of some.
+
+        Of partitions that belong to others by now nothing is committed; they hand it out again.
+        """
+        places = [
+            place
+            for place in self._positions.places.values()
+            if place.handed_out is not None and (keys is None or place.key in keys)
+        ]
+        while places:
+            offsets = {place.key: place.handed_out for place in places}
+            try:
+                self.commit({key: offset for key, offset in offsets.items() if offset is not None})
+            except StaleGenerationError as error:
+                logger.warning("%s; what was handed out since is not committed", error)
+                lost = self._membership.lost(offsets)
+                if not lost:
+                    return
+                places = [place for place in places if place.key not in lost]
+                continue
+            for place in places:
+                place.handed_out = None
+            return
+
+    def key_of(self, name: TopicPartition) -> PartitionKey:
+        """The lasting key of a partition; ``UnknownTopicError``, ``UnknownPartitionError``."""
+        return PartitionKey(self._broker.topic(name.topic).id, self.partition_of(name).index)
+
+    def partition_of(self, name: TopicPartition) -> Partition:
+        return self._broker.topic(name.topic).partition(name.partition)
+
+    def _look_for_topics(self, now_ms: int) -> None:
+        version = self._broker._arrivals.topics_version
+        if version != self._topics_version or now_ms >= self._next_topics_ms:
+            self._topics_version = version
+            self._next_topics_ms = now_ms + TOPICS_INTERVAL_MS
+            self._membership.refresh_topics()
+
+    def _change(self) -> None:
+        """Give up what the group asks for or gave to others, take up what fell to this member."""
+        asked, lost = self._membership.review()
+        going = asked | lost
+        places = self._positions.places
+        names = [place.name for key, place in places.items() if key in going]
+        for key in lost:
+            places.pop(key, None)  # first: `on_revoke` may commit what is still held
+        try:
+            if self._auto_commit:
+                self.commit_handed_out(asked)
+            self._revoke(names)
+        finally:
+            for key in asked:
+                places.pop(key, None)
+            for key, share in self._membership.take_up(going).items():
+                self._take_up(TopicPartition(share.topic, key.partition), key)
+
+    def _take_up(self, name: TopicPartition, key: PartitionKey) -> None:
+        try:
+            if self.key_of(name) != key:
+                return  # of a topic that was deleted and made anew: the next generation has it
+            place = self._positions.add(key, self.partition_of(name))
+        except UnknownTopicError:
+            return
+        self._unannounced.append(place.name)
+
+    def _announce(self) -> None:
+        names = sorted(self._unannounced)
+        if self._on_assign is not None:
+            self._on_assign(names)
+        self._unannounced.clear()
+
+    def _revoke(self, going: Collection[TopicPartition]) -> None:
+        announced = sorted(name for name in going if name not in self._unannounced)
+        self._unannounced = [name for name in self._unannounced if name not in going]
+        if announced and self._on_revoke is not None:
+            self._on_revoke(announced)
+
+
+def topic_shapes(broker: ConsumerOwner) -> dict[str, TopicShape]:
+    """All topics as a group sees them."""
+    return {topic.name: TopicShape(topic.id, len(topic.partitions())) for topic in _topics(broker)}
+
+
+def _topics(broker: ConsumerOwner) -> list[Topic]:
+    topics = []
+    for name in broker.topics():
+        try:
+            topics.append(broker.topic(name))
+        except UnknownTopicError:
+            continue  # deleted this moment
+    return topics

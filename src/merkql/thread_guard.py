@@ -1,0 +1,40 @@
+"""Lets one thread at a time into an object, and tells the second one so instead of waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class ThreadGuard:
+    """A context for each call: ``RuntimeError`` while another thread is in one.
+
+    The same thread may enter again (a callback that commits). ``check`` runs on every entry.
+    """
+
+    def __init__(self, what: str, check: Callable[[], None]) -> None:
+        self._what = what
+        self._check = check
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                f"{self._what} is in use by another thread; give each thread its own "
+                "(close and wakeup may be called from any)"
+            )
+        try:
+            self._check()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Enter unchecked, after whoever is inside now has left."""
+        with self._lock:
+            yield
