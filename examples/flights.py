@@ -174,7 +174,8 @@ def report_aircraft(broker: Broker) -> None:
     for member, share in enumerate(shares):
         say(f"   member {member + 1}: partitions {sorted(share)}, {counts[member]:,} records")
     say("   busiest aircraft:")
-    for tail_number, count in flights.most_common(5):
+    busiest = sorted(flights.items(), key=lambda item: (-item[1], item[0]))[:5]
+    for tail_number, count in busiest:
         say(f"   {tail_number or '(not recorded)':<15}{count:>5,} flights")
 
 
