@@ -120,14 +120,14 @@ def read_clean_mark(files: Files, root: str) -> int | None:
         content = read_file(files, layout.clean_mark(root))
     except FileNotFoundError:
         return None
-    if len(content) != 20 or content != _encode_clean(_CLEAN.unpack_from(content)[1]):
+    if len(content) != 20 or content != encode_clean(_CLEAN.unpack_from(content)[1]):
         return None
     sequence: int = _CLEAN.unpack_from(content)[1]
     return sequence
 
 
 def write_clean_mark(files: Files, root: str, sequence: int) -> None:
-    replace_file(files, layout.clean_mark(root), _encode_clean(sequence))
+    replace_file(files, layout.clean_mark(root), encode_clean(sequence))
 
 
 def remove_clean_mark(files: Files, root: str) -> None:
@@ -136,6 +136,6 @@ def remove_clean_mark(files: Files, root: str) -> None:
     files.sync_directory(root)
 
 
-def _encode_clean(sequence: int) -> bytes:
+def encode_clean(sequence: int) -> bytes:
     content = _CLEAN.pack(_CLEAN_MAGIC, sequence)
     return content + xxhash.xxh3_64_intdigest(content).to_bytes(8, "little")

@@ -1,0 +1,112 @@
+"""The pages of the storage formats: their worked examples are what the code writes and reads."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import pytest
+from merkql._core import frame
+from merkql.storage import directory, offset_index, start_file, tail_page
+
+from tests.support.pages import worked_example
+
+TOPIC_ID = bytes(range(16))
+SEED = 0x1122334455667788
+
+
+def example_frame() -> frame.Frame:
+    sections = (
+        frame.Section(TOPIC_ID, 0, 7, 2, b"two batches"),
+        frame.Section(TOPIC_ID, 3, 0, 1, b"one batch", bytes(16)),
+    )
+    return frame.Frame(0xEEEE, 8192, 42, 41, 40, sections)
+
+
+def example_tail() -> tail_page.TailState:
+    return tail_page.TailState(
+        end_offset=3,
+        segment_offset=0,
+        position=210,
+        index_count=2,
+        peaks=b"\xaa" * 32 + b"\xbb" * 32,
+        start_offset=1,
+        checkpoint_offset=2,
+        checkpoint_position=140,
+        checkpoint_index_count=1,
+        largest_timestamp_ms=1_700_000_000_000,
+        writer=0x77,
+        boot_id=TOPIC_ID,
+    )
+
+
+def test_frame_page_example_is_what_encode_writes_without_padding():
+    written = b"".join(map(bytes, frame.encode(example_frame(), SEED)))
+    size = len(worked_example("frame"))
+    assert written[:size] == worked_example("frame")
+    assert written[size:] == bytes(4096 - size)
+
+
+def test_frame_page_example_reads_back_at_its_own_position_only():
+    content = bytes(8192) + worked_example("frame")
+    found = frame.decode(memoryview(content), 8192, SEED)
+    assert found is not None
+    assert [bytes(s.data) for s in found.sections] == [b"two batches", b"one batch"]
+    assert bytes(found.sections[1].salts) == bytes(16)
+    assert (found.epoch, found.sequence, found.durable_sequence) == (0xEEEE, 42, 41)
+    assert (found.floor_sequence, found.next_position) == (40, 12288)
+    moved = bytes(4096) + worked_example("frame")
+    assert frame.decode(memoryview(moved), 4096, SEED) is None
+    assert frame.decode(memoryview(content), 8192, SEED + 1) is None
+
+
+def test_every_flipped_bit_and_every_cut_of_a_frame_is_noticed():
+    whole = bytes(8192) + worked_example("frame")
+    for position in range(8192, len(whole)):
+        assert frame.decode(memoryview(whole[:position]), 8192, SEED) is None
+    for bit in range(8 * 8192, 8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        if not 8192 + 5 <= bit // 8 < 8192 + 8:  # reserved bytes, which readers ignore
+            assert frame.decode(memoryview(damaged), 8192, SEED) is None, bit
+
+
+def test_tail_page_example_is_what_encode_writes_and_decode_reads():
+    assert tail_page.encode(example_tail()) == worked_example("tail-page")
+    assert tail_page.decode(worked_example("tail-page")) == example_tail()
+    padded = worked_example("tail-page").ljust(4096, b"\0")
+    assert tail_page.decode(padded) == example_tail()
+
+
+def test_every_flipped_bit_and_every_cut_of_a_tail_page_is_noticed():
+    whole = worked_example("tail-page")
+    for size in range(len(whole)):
+        assert tail_page.decode(whole[:size]) is None
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        assert tail_page.decode(bytes(damaged)) is None, bit
+
+
+def test_index_page_example_is_what_running_entries_become():
+    batches = [(0, 0, 140, 2, 1_700_000_000_000), (2, 140, 70, 1, 1_600_000_000_000)]
+    entries = offset_index.running_entries(batches, 0, offset_index.TIMESTAMP_MIN)
+    assert b"".join(map(offset_index.encode_entry, entries)) == worked_example("offset-index")
+    first = struct.unpack_from("<Q", worked_example("offset-index"), 24)[0]
+    assert (first, entries[1].largest_timestamp_ms) == (2, 1_700_000_000_000)
+
+
+def test_small_files_of_the_data_directory_are_those_of_its_page():
+    assert start_file.encode_start(500) == worked_example("data-directory", "start")
+    assert directory.encode_clean(42) == worked_example("data-directory", "clean")
+
+
+@pytest.mark.parametrize("page", ["frame", "tail-page", "offset-index"])
+def test_format_is_pinned(page: str):
+    """A change of format must be seen: it also has to raise the version in the file."""
+    digests = {
+        "frame": "8c80cfa04cf830760c74a428b8ef9ff0b8835e2b197886f7515f2a9e97a9e8b2",
+        "tail-page": "994236a33d331573c495bf3f3dc3f2b215d5c5f3f6f2e94212b1d314b51b326b",
+        "offset-index": "e8d0b86a116221450a1dfa86916d2bee0b9b4d8bf8c54d75ff342acf882ad0ce",
+    }
+    assert hashlib.sha256(worked_example(page)).hexdigest() == digests[page]
