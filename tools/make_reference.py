@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 NOTICE = "<!-- written by `make docs` from the docstrings; edit those -->\n"
 # Modules whose public names are reached by the module, not from `merkql` itself.
 MODULES = ["merkql.partitioners", "merkql.proof"]
-SPECIAL = {"__init__", "__enter__", "__iter__", "__await__", "__len__"}
+# Users never make these themselves: how they are made is not for the reference.
+HANDED_OUT = {"Broker", "Consumer", "Delivery", "Partition", "Producer", "Topic"}
 
 
 class Source:
@@ -64,19 +65,31 @@ def rendered(text: str) -> str:
     return text.replace("``", "`")
 
 
-def fields_of(source: Source, node: ast.ClassDef) -> list[str]:
-    """The annotated attributes of a class, where it declares some."""
-    return [
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list)
+
+
+def member_text(source: Source, node: ast.FunctionDef) -> str:
+    signature = source.signature(node)
+    if is_property(node):
+        signature = signature.replace("()", "", 1).replace(" -> ", ": ", 1)
+    return signature
+
+
+def fields_of(source: Source, node: ast.ClassDef, owner: type) -> list[str]:
+    """The annotated attributes of a class, and the properties that say all by their name."""
+    fields = [
         ast.get_source_segment(source.text, item) or ""
         for item in node.body
         if isinstance(item, ast.AnnAssign)
         and isinstance(item.target, ast.Name)
         and not item.target.id.startswith("_")
     ]
-
-
-def is_property(node: ast.FunctionDef) -> bool:
-    return any(isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list)
+    return fields + [
+        member_text(source, item)
+        for name, item in members_of(source, node)
+        if is_property(item) and not docstring(getattr(owner, name, None))
+    ]
 
 
 def members_of(source: Source, node: ast.ClassDef) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -96,28 +109,29 @@ def class_page(source: Source, node: ast.ClassDef, owner: type) -> Iterator[str]
         for item in node.body
         if isinstance(item, ast.FunctionDef) and item.name in {"__init__", "__new__"}
     ]
-    if constructors and not issubclass(owner, BaseException):
+    is_hidden = node.name in HANDED_OUT or issubclass(owner, BaseException)
+    if constructors and not is_hidden:
         signature = source.signature(constructors[0]).replace(constructors[0].name, node.name, 1)
         yield f"```python\n{signature.removesuffix(' -> None')}\n```"
-    if fields := fields_of(source, node):
+    if fields := fields_of(source, node, owner):
         yield "```python\n" + "\n".join(fields) + "\n```"
     seen = set()
     for name, item in members_of(source, node):
-        signature = source.signature(item)
-        if is_property(item):
-            signature = signature.replace("()", "", 1).replace(" -> ", ": ", 1)
-        heading = f"### `{name}`" if name not in seen else ""
-        seen.add(name)
         text = rendered(docstring(getattr(owner, name, None)))
+        if is_property(item) and not text:
+            continue
         is_overload = any(ast.unparse(mark) == "overload" for mark in item.decorator_list)
-        yield heading
-        yield f"```python\n{signature}\n```"
+        yield f"### `{name}`" if name not in seen else ""
+        yield f"```python\n{member_text(source, item)}\n```"
         yield "" if is_overload else text
+        seen.add(name)
 
 
 def page(module: str, names: list[str]) -> str:
     source, running = Source(module), importlib.import_module(module)
     parts = [f"# `{module}`", rendered(docstring(running))]
+    if public := [name for name in names if name in merkql.__all__]:
+        parts.append(f"```python\nfrom merkql import {', '.join(public)}\n```")
     for name in names:
         node = source.definitions.get(name)
         if isinstance(node, ast.ClassDef):

@@ -38,7 +38,7 @@ def write(broker: Broker) -> None:
     assert_type(delivery.result(timeout=1.0), RecordMetadata)
     assert_type(delivery.done(), bool)
     assert_type(producer.flush(timeout=1.0), int)
-    producer.send("orders", 42)  # type: ignore[call-overload]
+    producer.send("orders", 42)  # type: ignore[arg-type]
     producer.send_batch([b"value"])  # type: ignore[list-item]
 
 
