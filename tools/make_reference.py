@@ -1,7 +1,7 @@
-"""Writes docs/reference from the source: `make_reference.py [FOLDER]`.
+"""Writes docs/reference from the source; with `--check`, tells whether it is up to date.
 
 Signatures are those of the sources and stubs, docstrings those of the running library: the .pyx has
-the docstrings of what its .pyi declares. One page a module, in the order of `merkql.__all__`.
+the docstrings of what its .pyi declares. One page a module. Pages written by hand are left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import merkql
 
 ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs/reference"
 NOTICE = "<!-- written by `make docs` from the docstrings; edit those -->\n"
 # Modules whose public names are reached by the module, not from `merkql` itself.
 MODULES = ["merkql.partitioners", "merkql.proof"]
@@ -155,22 +156,34 @@ def names_by_module() -> dict[str, list[str]]:
     return found
 
 
-def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/reference"
-    folder.mkdir(parents=True, exist_ok=True)
-    index = [NOTICE + "# Reference", "Every public name, by the module that makes it."]
+def pages() -> dict[str, str]:
+    """Every page by its file name, README.md with the table of them last."""
+    made = {}
     rows = ["| page | names |", "|---|---|"]
-    kept = {"README.md"}
     for module, names in names_by_module().items():
         file_name = module.removeprefix("merkql.").replace("_core.", "").replace(".", "-") + ".md"
-        kept.add(file_name)
-        (folder / file_name).write_text(page(module, names), encoding="utf-8")
+        made[file_name] = page(module, names)
         rows.append(f"| [{module}]({file_name}) | {', '.join(f'`{name}`' for name in names)} |")
-    index.append("\n".join(rows))
-    (folder / "README.md").write_text("\n\n".join(index) + "\n", encoding="utf-8")
-    for path in folder.glob("*.md"):
-        if path.name not in kept:
-            path.unlink()
+    heading = f"{NOTICE}# Reference\n\nEvery public name, by the module that makes it.\n\n"
+    made["README.md"] = heading + "\n".join(rows) + "\n"
+    return made
+
+
+def main() -> None:
+    made = pages()
+    there = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in FOLDER.glob("*.md")
+        if path.name in made or path.read_text(encoding="utf-8").startswith(NOTICE)
+    }
+    changed = sorted(name for name in {*made, *there} if made.get(name) != there.get(name))
+    if "--check" in sys.argv:
+        sys.exit(f"docs/reference is not what the source says: {changed}" if changed else 0)
+    for name in changed:
+        if name in made:
+            (FOLDER / name).write_text(made[name], encoding="utf-8")
+        else:
+            (FOLDER / name).unlink()
 
 
 if __name__ == "__main__":
