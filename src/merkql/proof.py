@@ -167,8 +167,8 @@ def _check_place(topic: Any, partition: Any) -> None:
 class Proof:
     """That a record stands at `index` in the tree of `size` records whose root is `root`.
 
-    `topic` and `partition` say where the proof was made, and nothing proves them. `salt` is there
-    if the topic is erasable; `entry` if the record may be gone.
+    `topic` and `partition` say where the proof was made, and nothing proves them. `entry` is there
+    if the record was, when the proof was made; `salt` if the topic is erasable.
     """
 
     index: int

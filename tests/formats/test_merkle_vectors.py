@@ -274,7 +274,7 @@ def test_page_merkle_log() -> None:
 def test_page_proof() -> None:
     page = "proof.md"
     leaf_hashed, path, root = prove(1, 3, LOG.read)
-    proof = Proof(1, 3, leaf_hashed, tuple(path), root, topic="orders", partition=0)
+    proof = Proof(1, 3, leaf_hashed, tuple(path), root, ENTRIES[1], topic="orders", partition=0)
     assert example(page, "proof") == proof.to_json()
     assert example(page, "record") == record_to_json(RECORDS[1])
     growth = ConsistencyProof(
