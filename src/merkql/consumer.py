@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from merkql import consumer_arguments as arguments
 from merkql.consumer_arguments import OnChange, OnGap
-from merkql.errors import ClosedError, OffsetOutOfRangeError
-from merkql.groups import Group, PartitionKey
+from merkql.errors import ClosedError
+from merkql.groups import Group
 from merkql.membership import Membership
 from merkql.positions import Chunk, Place, Positions, TopicPartition
 from merkql.subscription import ConsumerOwner, Reading, topic_shapes
@@ -244,7 +244,10 @@ class Consumer:
                 places = self._positions.places.values()
                 wanted = {one.key: one.position for one in places if one.position is not None}
             else:
-                wanted = dict(self._check_offset(name, offsets[name]) for name in offsets)
+                wanted = dict(
+                    self._reading.check_offset(arguments.partition(name), offset)
+                    for name, offset in offsets.items()
+                )
             self._reading.commit(wanted)
             for key, offset in wanted.items():
                 place = self._positions.places.get(key)
@@ -257,17 +260,6 @@ class Consumer:
             key = self._reading.key_of(arguments.partition(partition))
             known = self._group.read_offsets().get(key)
             return None if known is None else known.offset
-
-    def _check_offset(self, name: tuple[str, int], offset: int) -> tuple[PartitionKey, int]:
-        name = arguments.partition(name)
-        arguments.integer("an offset", offset)
-        partition = self._reading.partition_of(name)
-        end = partition.end_offset
-        if offset < 0:
-            raise ValueError(f"an offset is not negative: {offset} for {name}")
-        if offset > end:
-            raise OffsetOutOfRangeError(offset, partition.start_offset, end)
-        return self._reading.key_of(name), offset
 
     # Positions
 
@@ -291,7 +283,7 @@ class Consumer:
         """
         with self._guard:
             place = self._place(partition)
-            _, offset = self._check_offset(place.name, offset)
+            self._reading.check_offset(place.name, offset)
             self._move([(place, offset)])
 
     def seek_to_beginning(self, *partitions: tuple[str, int]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from merkql import consumer_arguments as arguments
 from merkql.assignment import Subscription, TopicShape
 from merkql.consumer_arguments import OnChange
-from merkql.errors import StaleGenerationError, UnknownTopicError
+from merkql.errors import OffsetOutOfRangeError, StaleGenerationError, UnknownTopicError
 from merkql.groups import CommittedOffset, Group, PartitionKey
 from merkql.membership import Membership
 from merkql.positions import Positions, TopicPartition
@@ -50,7 +51,7 @@ class ConsumerOwner(Protocol):
     def _groups_directory(self) -> str:
         """Where the groups are."""
 
-    def _unregister(self, closeable: object) -> None:
+    def _unregister(self, closeable: Any) -> None:
         """It is closed."""
 
 
@@ -166,6 +167,19 @@ class Reading:
     def key_of(self, name: TopicPartition) -> PartitionKey:
         """The lasting key of a partition; ``UnknownTopicError``, ``UnknownPartitionError``."""
         return PartitionKey(self._broker.topic(name.topic).id, self.partition_of(name).index)
+
+    def check_offset(self, name: TopicPartition, offset: int) -> tuple[PartitionKey, int]:
+        """Key and offset, when a group may go on from there."""
+        arguments.integer("an offset", offset)
+        partition = self.partition_of(name)
+        if offset < 0:
+            raise ValueError(
+                f"an offset is not negative: {offset} for {name.topic!r} partition {name.partition}"
+            )
+        end = partition.end_offset
+        if offset > end:
+            raise OffsetOutOfRangeError(offset, partition.start_offset, end)
+        return self.key_of(name), offset
 
     def partition_of(self, name: TopicPartition) -> Partition:
         return self._broker.topic(name.topic).partition(name.partition)
