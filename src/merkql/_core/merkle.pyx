@@ -1,7 +1,8 @@
 """Roots and proofs of any size of a merkle tree, from the nodes that are stored.
 
 Nodes of levels 0, 4, 8, … are stored by somebody else, who is asked once a proof for all it needs;
-other whole nodes are hashed again from those. Stores and checks nothing: docs/formats/merkle-log.md.
+other whole nodes are hashed again from those. Stores and checks nothing.
+Format: docs/formats/merkle-log.md.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -150,7 +151,8 @@ cdef int fetch(Plan* plan, object read) except -1:
         answer = (<list>answers)[i]
         if type(answer) is not bytes or (
                 <u64>PyBytes_GET_SIZE(answer) != (run.end - run.first) * HASH_SIZE):
-            raise ValueError(f"a hash reader did not give the {run.end - run.first} hashes asked for")
+            raise ValueError(
+                f"a hash reader did not give the {run.end - run.first} hashes asked for")
         runs[i] = <const Hash*>PyBytes_AS_STRING(answer)
     combine(plan, runs)
     return 0
@@ -250,7 +252,7 @@ def prove(index, size, read, RightEdge frontier=None) -> tuple:
 
 
 cdef int fetch_inclusion(Plan* plan, index, size, read, RightEdge frontier) except -1:
-    """Fetches the leaf, as part 0, and the parts of its path; returns where that stops going right."""
+    """Fetches the leaf, as part 0, and the parts of its path; returns how many may stand right."""
     cdef u64 leaf_count = whole_number(size, "size", 1, tree_size_max())
     cdef u64 leaf = whole_number(index, "index", 0, leaf_count - 1)
     begin(plan, leaf_count, frontier)
