@@ -42,6 +42,9 @@ def main(directory: Path) -> None:
     with Broker.open(log) as broker:
         if TOPIC not in broker.topics():
             broker.create_topic(TOPIC, partitions=4)
+        held = sum(partition.end_offset for partition in broker.topic(TOPIC).partitions())
+        if held:
+            say(f"The log holds {held:,} events of earlier runs; what follows is added.\n")
         say(f"1. Write {len(rows):,} departures, {BATCH_COUNT:,} a batch, each batch durable\n")
         ingest(broker, rows)
 
@@ -151,7 +154,8 @@ def report_delays(broker: Broker) -> Record:
                 worst, worst_delay = record, int(row["dep_delay"])
         consumer.commit_sync()
 
-    say("   group 'delays', one member (delays in minutes)")
+    count = sum(carrier.flights for carrier in carriers.values())
+    say(f"   group 'delays', one member, {count:,} records (delays in minutes)")
     say("   carrier  flights  cancelled  mean delay  worst delay")
     for name, carrier in sorted(carriers.items()):
         say(f"   {name:<7}{carrier}")

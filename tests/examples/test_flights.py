@@ -138,6 +138,7 @@ def test_running_again_goes_on(
     assert output
     done = run_example("flights.py", directory)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "The log holds 27,014 events of earlier runs" in done.stdout
     assert carrier_lines(done.stdout) == expected_carrier_lines(rows)
     assert len(list(directory.glob("auditor-*"))) == 2
 
@@ -151,7 +152,7 @@ def test_without_an_argument_the_data_is_kept(run_example: Run) -> None:
 
 def test_a_terminal_gets_a_progress_bar(directory: Path) -> None:
     terminal, stderr = pty.openpty()
-    command = [sys.executable, ROOT / "examples/flights.py", directory.with_name("bar")]
+    command = [sys.executable, str(ROOT / "examples/flights.py"), str(directory.with_name("bar"))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr) as program:
         os.close(stderr)
         shown = b""
