@@ -30,8 +30,8 @@ cdef class Frontier:
     """The right edge of a tree: its size and its peaks, the roots of the whole trees in it.
 
     Enough to append and to know the root. One thread at a time may append; who reads meanwhile
-    sees the state before or after. Raises ValueError unless peaks are 32 bytes for every bit set
-    in the size, tallest first.
+    sees the state before or after, but on a Python without the GIL has to be kept out as well.
+    Raises ValueError unless peaks are 32 bytes for every bit set in the size, tallest first.
     """
 
     def __cinit__(self, size=0, peaks=b""):
