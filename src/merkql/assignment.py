@@ -50,7 +50,7 @@ def _compiled(pattern: str, flags: int) -> re.Pattern[str]:
 
 @dataclass(slots=True)
 class Member:
-    """A member as the others see it; ``seen`` is the generation it took its share of last."""
+    """A member as the others see it; ``seen``: it took up all it was given until then."""
 
     subscription: Subscription
     rebalance_timeout_ms: int

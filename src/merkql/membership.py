@@ -159,7 +159,7 @@ class Membership:
             hand_over(state, leaving)
             ours = state.held_by(self.id)
             gained = {key: share for key, share in ours.items() if key not in self.held}
-            if leaving or me.seen != state.generation:
+            if leaving or any(share.since > me.seen for share in gained.values()):
                 me.seen = state.generation
                 self._store(state)
             self.generation = state.generation
@@ -247,11 +247,10 @@ class Membership:
 
     def _compare(self) -> None:
         """Note whether the state asks something of this member that it has not done yet."""
-        me = self._state.members.get(self.id)
         ours = self._state.held_by(self.id)
         self._behind = (
-            me is None
-            or me.seen != self._state.generation
+            self.id not in self._state.members
+            or self.generation != self._state.generation
             or any(share.heir is not None for share in ours.values())
             or {key: share.since for key, share in ours.items()}
             != {key: share.since for key, share in self.held.items()}

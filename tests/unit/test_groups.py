@@ -1,4 +1,4 @@
-"""Committed offsets: slots written in turn, torn ones, growth, merging, what a failed sync leaves."""
+"""Committed offsets: slots in turn, torn slots, growth, merging, what a failed sync leaves."""
 
 from __future__ import annotations
 
@@ -110,16 +110,12 @@ def test_a_commit_is_read_back_by_another(tmp_path: Path, group: Group) -> None:
     }
 
 
-def test_the_first_commit_makes_file_and_names_durable(
-    group: Group, files: CountingFiles
-) -> None:
+def test_the_first_commit_makes_file_and_names_durable(group: Group, files: CountingFiles) -> None:
     commit(group, {0: 1})
     assert files.calls == ["sync", "rename", "sync_directory", "sync_directory"]
 
 
-def test_every_further_commit_is_one_sync_and_no_rename(
-    group: Group, files: CountingFiles
-) -> None:
+def test_every_further_commit_is_one_sync_and_no_rename(group: Group, files: CountingFiles) -> None:
     commit(group, {0: 1})
     for offset in range(2, 12):
         files.calls.clear()
@@ -232,7 +228,7 @@ def test_growth_that_failed_after_its_rename_is_made_durable_by_the_next_commit(
     commit(group, {0: 1})
     files.fail_next = "sync_directory"
     with pytest.raises(OSError, match="injected"):
-        commit(group, {number: 1 for number in range(ONE_SLOT + 1)})
+        commit(group, dict.fromkeys(range(ONE_SLOT + 1), 1))
     files.calls.clear()
     commit(group, {0: 2})
     assert files.calls == ["sync", "sync_directory", "sync_directory", "sync"]
