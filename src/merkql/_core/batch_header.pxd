@@ -1,7 +1,7 @@
 """The fixed part of a record batch: where its fields are, and what may be believed of them.
 
-Nothing here takes a reference or needs the GIL. `at` points at `available` readable bytes, and every
-size in a BatchHeader has been checked against those.
+Nothing here takes a reference or needs the GIL. `at` points at `available` readable bytes, and the
+sizes in a BatchHeader have been checked against those.
 """
 
 cdef enum:
@@ -52,7 +52,7 @@ cdef struct BatchHeader:
     unsigned int attributes
 
 
-# Judges what begins at `at`, its checksum aside. expected_offset -1: any. Sets *reason unless WHOLE.
+# Judges what begins at `at`, but for the checksum. expected_offset -1: any. *reason says why.
 cdef Verdict read_header(const unsigned char* at, size_t available, long long expected_offset,
                          BatchHeader* header, const char** reason) noexcept nogil
 cdef bint checksum_holds(const unsigned char* at, const BatchHeader* header) noexcept nogil

@@ -20,6 +20,9 @@ cdef enum:
 
 SIZE_OF_HEADER = HEADER_SIZE
 
+# First offset, position, size, record count, largest timestamp.
+BatchInfo = tuple[int, int, int, int, int]
+
 
 class BatchError(ValueError):
     """The bytes at `position` are not a batch that can be read; `reason` says in what way."""

@@ -30,7 +30,7 @@ from merkql._core.leaf cimport (
 )
 from merkql._core.record_reader cimport pass_records, read_record
 
-from merkql._core.batch_decoder import DECOMPRESSED_SIZE_MAX
+from merkql._core.batch_decoder import DECOMPRESSED_SIZE_MAX as _DECOMPRESSED_SIZE_MAX
 from merkql._core.batch_header import BatchError
 
 
@@ -159,7 +159,7 @@ cdef int _hash_all(Job* job, size_t decompressed_size_max) except -1:
 
 def leaf_hashes(
     data, *, object first_offset=None, bytes salts=None,
-    Py_ssize_t decompressed_size_max=DECOMPRESSED_SIZE_MAX,
+    Py_ssize_t decompressed_size_max=_DECOMPRESSED_SIZE_MAX,
 ) -> bytes:
     """Recomputes the leaf hashes of the records in whole batches.
 

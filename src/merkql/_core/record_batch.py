@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from merkql._core.batch_decoder import DecodeResult, decode
 from merkql._core.batch_encoder import EncodedBatches, encode
-from merkql._core.batch_header import BatchError, ScanResult, scan
+from merkql._core.batch_header import BatchError, BatchInfo, ScanResult, scan
 from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.leaf import entry, record_digest, record_leaf_hash
 
 __all__ = [
     "BatchError",
+    "BatchInfo",
     "DecodeResult",
     "EncodedBatches",
     "ScanResult",
