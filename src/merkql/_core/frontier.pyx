@@ -34,7 +34,7 @@ cdef class Frontier:
     Raises ValueError unless peaks are 32 bytes for every bit set in the size, tallest first.
     """
 
-    def __cinit__(self, size=0, peaks=b""):
+    def __init__(self, size=0, peaks=b""):
         cdef u64 leaf_count = whole_number(size, "size", 0, tree_size_max())
         cdef bytes hashes = bytes(memoryview(peaks))
         cdef const Hash* at = <const Hash*>PyBytes_AS_STRING(hashes)
