@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import weakref
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from merkql.consumer import Consumer
 from merkql.groups import list_groups
@@ -22,23 +20,29 @@ from merkql.storage.arrivals import Arrivals
 from merkql.storage.committer import Committer
 from merkql.storage.engine import Engine
 from merkql.storage.file_pool import FilePool
-from merkql.storage.files import Files, VolatileFiles
+from merkql.storage.files import Files, VolatileFiles, remove_tree
 from merkql.storage.retention import RetentionConfig
 from merkql.topic import COMPRESSIONS, DURABILITIES, Topic, TopicConfig
 from merkql.topic_table import TopicDefaults, TopicTable
 
 
 class Closeable(Protocol):
-    def close(self) -> None: ...
+    """What a broker closes when it closes."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+Opened = TypeVar("Opened", bound=Closeable)
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerConfig:
     """How a data directory is opened.
 
-    ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are for
-    topics created without saying otherwise. ``read_only``: read beside a writer in another process,
-    change nothing but groups. ``exclusive``: keep the writer role for life.
+    ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are
+    for topics created without saying otherwise. ``read_only``: read beside a writer in another
+    process, change nothing but groups. ``exclusive``: keep the writer role for life.
     """
 
     path: str | os.PathLike[str]
@@ -91,7 +95,7 @@ class Broker:
         self._groups_directory = layout.groups_directory(self._directory)
         self._lock = threading.Lock()
         self._open_ones: list[Closeable] = []
-        self._temporary = False
+        self._remove: weakref.finalize[..., Broker] | None = None  # of a temporary directory
         weakly = weakref.WeakMethod(self._apply_retention_in_background)
         self._engine = Engine(
             files or Files(),
@@ -137,9 +141,9 @@ class Broker:
         try:
             broker = cls(BrokerConfig(path, **options), VolatileFiles())
         except BaseException:
-            shutil.rmtree(path)
+            _remove_temporary(path, os.getpid())
             raise
-        broker._temporary = True
+        broker._remove = weakref.finalize(broker, _remove_temporary, path, os.getpid())
         return broker
 
     def producer(self, *, partitioner: Partitioner | None = None) -> Producer:
@@ -233,8 +237,8 @@ class Broker:
             except Exception as error:
                 errors.append(error)
         self._engine.close()
-        if self._temporary and not self._engine.disowned:
-            shutil.rmtree(self._directory)
+        if self._remove is not None:
+            self._remove()
         if errors:
             raise errors[0]
 
@@ -254,7 +258,7 @@ class Broker:
     def _arrivals(self) -> Arrivals:
         return self._engine.arrivals
 
-    def _register(self, closeable: Any) -> Any:
+    def _register(self, closeable: Opened) -> Opened:
         self._open_ones.append(closeable)
         return closeable
 
@@ -284,6 +288,13 @@ class Broker:
         engine = getattr(self, "_engine", None)
         if engine is not None and not self.closed:
             engine.abandon()
+
+
+def _remove_temporary(path: str, process: int) -> None:
+    """Remove a temporary broker's directory, unless this is a forked child of who made it."""
+    files = VolatileFiles()
+    if os.getpid() == process and files.status(path) is not None:
+        remove_tree(files, path)
 
 
 def _call(method: Callable[[], None] | None) -> None:

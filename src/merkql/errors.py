@@ -5,7 +5,7 @@
     ├── DirectoryLockedError     another process, or another broker here, writes in this directory
     ├── FormatError              the directory is not a data directory of ours, or of a newer format
     ├── ReadOnlyError            a write was asked of a broker that was opened read-only
-    ├── WriterFailedError        a sync failed earlier: nothing more is written until the directory is reopened
+    ├── WriterFailedError        a sync failed earlier: nothing is written until a reopen
     ├── ClosedError              the broker, producer or consumer is closed
     ├── UnknownTopicError · UnknownPartitionError · TopicExistsError
     ├── OffsetOutOfRangeError    no such record, or no longer

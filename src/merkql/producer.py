@@ -1,4 +1,4 @@
-"""Producers: where records enter. Routes them to partitions and waits, or does not, for the disk."""
+"""Producers: where records enter, are routed to partitions, and wait for the disk or do not."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ class Delivery:
 
     __slots__ = ("_index", "_part", "_partition", "_request", "_topic")
 
-    def __init__(
-        self, request: _Filling, part: int, index: int, place: tuple[str, int]
-    ) -> None:
+    def __init__(self, request: _Filling, part: int, index: int, place: tuple[str, int]) -> None:
         self._request = request
         self._part = part
         self._index = index
@@ -74,9 +72,16 @@ class Delivery:
         if not self._request.done:
             loop = asyncio.get_running_loop()
             future = loop.create_future()
-            self._request.call_when_done(
-                lambda: loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
-            )
+
+            def deliver() -> None:
+                if not future.done():  # a cancelled wait has its end already
+                    future.set_result(None)
+
+            def tell() -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(deliver)
+
+            self._request.call_when_done(tell)
             yield from future
         return self.result(0)
 
@@ -92,7 +97,7 @@ class _Filling(CommitRequest):
         self.places: dict[PartitionLog, int] = {}
         self._changed = threading.Condition(threading.Lock())
         self._callbacks: list[Callable[[], None]] = []
-        self.on_done = _Filling._tell
+        self.on_done = self._tell
 
     def wait(self, timeout: float | None) -> bool:
         with self._changed:
@@ -105,7 +110,7 @@ class _Filling(CommitRequest):
                 return
         callback()
 
-    def _tell(self) -> None:
+    def _tell(self, _: CommitRequest) -> None:
         with self._changed:
             self._changed.notify_all()
             callbacks, self._callbacks = self._callbacks, []
@@ -192,9 +197,7 @@ class Producer:
         self._committer.commit(request)
         first = dict(zip(parts, request.first_offsets, strict=True))
         return [
-            RecordMetadata(
-                log.id.topic, log.id.index, first[log] + i, parts[log].timestamp_ms(i)
-            )
+            RecordMetadata(log.id.topic, log.id.index, first[log] + i, parts[log].timestamp_ms(i))
             for log, i in places
         ]
 
@@ -337,19 +340,12 @@ class Producer:
         return index % count
 
 
-def _as_record(
-    topic: str | ProducerRecord,
-    value: Bytes | None,
-    key: Bytes | None,
-    headers: Headers,
-    partition: int | None,
-    timestamp_ms: int | None,
-) -> ProducerRecord:
+def _as_record(topic: str | ProducerRecord, *fields: Any) -> ProducerRecord:
     if isinstance(topic, ProducerRecord):
-        if value is not None or key is not None or headers or partition is not None:
+        if any(field is not None and field != () for field in fields):
             raise TypeError("with a ProducerRecord give nothing else: it says all there is to say")
         return topic
-    return ProducerRecord(topic, value, key, headers, partition, timestamp_ms)
+    return ProducerRecord(topic, *fields)
 
 
 def _log_of(topic: Topic, index: int) -> PartitionLog:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
@@ -103,6 +102,7 @@ class Topic:
 
     @property
     def retention(self) -> RetentionConfig:
+        """What each partition keeps readable."""
         return self._config.retention
 
     def partitions(self) -> list[Partition]:
@@ -179,6 +179,7 @@ class Topic:
         return [log for log in self._logs if isinstance(log, PartitionLog)]
 
     def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the writer still; ``ReadOnlyError`` where nothing may be written."""
         if self._owner.read_only:
             raise ReadOnlyError("the broker was opened with read_only=True")
         return self._owner.exclusive()
@@ -277,5 +278,3 @@ def _check_int(value: object, name: str, low: int, high: int) -> None:
 def _check_choice(value: object, name: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")
-
-

@@ -6,10 +6,10 @@ import hashlib
 import struct
 
 import pytest
+from tests.support.pages import worked_example
+
 from merkql._core import frame
 from merkql.storage import directory, offset_index, start_file, tail_page
-
-from tests.support.pages import worked_example
 
 TOPIC_ID = bytes(range(16))
 SEED = 0x1122334455667788

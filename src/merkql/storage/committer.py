@@ -237,4 +237,3 @@ class Committer:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(self._closed_reason)
-

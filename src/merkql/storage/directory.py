@@ -66,7 +66,7 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
 
 
 def _create(files: Files, root: str) -> DirectoryInfo:
-    os.makedirs(root, mode=0o700, exist_ok=True)  # FileExistsError when a file is in the way
+    files.make_directories(root)
     foreign = sorted(set(files.list_directory(root)) - _OURS)
     if foreign:
         raise FormatError(

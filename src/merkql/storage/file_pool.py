@@ -40,7 +40,7 @@ class FilePool:
         self._lock = threading.Lock()
 
     def read(self, path: str, size: int, position: int) -> bytes:
-        """At most ``size`` bytes; fewer at the end of the file. ``FileNotFoundError`` if missing."""
+        """At most ``size`` bytes, fewer at the end of the file; ``FileNotFoundError`` if none."""
         entry = self._pin(path)
         try:
             return self.files.read(entry.descriptor, size, position)
@@ -55,9 +55,7 @@ class FilePool:
         finally:
             self._unpin(entry)
 
-    def write(
-        self, path: str, data: Buffer, position: int, *, critical: bool = False
-    ) -> None:
+    def write(self, path: str, data: Buffer, position: int, *, critical: bool = False) -> None:
         """Write all of ``data``, creating the file if need be; durable after ``sync``.
 
         ``critical`` says that the bytes cannot be derived from others.

@@ -51,7 +51,9 @@ class Files:
         while written < size:  # a short write is not an error
             written += os.pwrite(descriptor, memoryview(data)[written:], position + written)
 
-    def write_parts(self, descriptor: int, parts: Sequence[bytes], position: int) -> None:
+    def write_parts(
+        self, descriptor: int, parts: Sequence[bytes | memoryview], position: int
+    ) -> None:
         """Write ``parts`` one after the other with as few calls as the system allows."""
         size = sum(map(len, parts))
         if len(parts) <= 16:
@@ -83,6 +85,10 @@ class Files:
 
     def make_directory(self, path: str) -> None:
         os.mkdir(path, _MODE_DIRECTORY)
+
+    def make_directories(self, path: str) -> None:
+        """Make ``path`` and what is missing above it; ``FileExistsError`` if a file is there."""
+        os.makedirs(path, _MODE_DIRECTORY, exist_ok=True)
 
     def remove_directory(self, path: str) -> None:
         os.rmdir(path)

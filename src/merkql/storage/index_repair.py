@@ -21,7 +21,8 @@ from merkql.storage.offset_index import (
     running_entries,
 )
 from merkql.storage.partition_log import PartitionLog
-from merkql.storage.reader_log import ReaderLog, ScannedIndex
+from merkql.storage.reader_log import ReaderLog
+from merkql.storage.scanned_index import ScannedIndex
 from merkql.storage.segment import SealedSegment, Segment, scan_segment
 
 logger = logging.getLogger("merkql.recovery")

@@ -70,11 +70,11 @@ class Maintenance:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             self._event.wait(RETENTION_INTERVAL_S if self._retains else None)
-            if self._closed:
-                return
             self._event.clear()
+            if self._stopped():
+                return
             try:
                 if self._writer is not None:
                     tend(self._writer)
@@ -82,6 +82,9 @@ class Maintenance:
                     self._apply_retention()
             except OSError:
                 logger.exception("background work failed")
+
+    def _stopped(self) -> bool:
+        return self._closed
 
 
 def tend(writer: Writer) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
-from merkql._core.record import Record
 from merkql._core.batch_decoder import decode
 from merkql._core.batch_header import BatchError
 from merkql._core.leaf import entry as entry_bytes
 from merkql._core.leaf import record_digest
+from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
+from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError
 from merkql.proof import ConsistencyProof, Proof, leaf_hash, roots_from_consistency
-from merkql.storage import layout, retention as retaining
+from merkql.storage import layout
+from merkql.storage import retention as retaining
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
 from merkql.storage.recovery import rebuild_whole_tree
@@ -28,6 +27,7 @@ from merkql.storage.verification import VerifyReport, verify_log
 if TYPE_CHECKING:
     from merkql.storage.retention import RetentionConfig
 
+Result = TypeVar("Result")
 FETCH_BYTES = 1 << 20
 RECORDS_UNLIMITED = 1 << 31
 RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
@@ -140,7 +140,7 @@ class Partition:
         return self._with_tree(log, lambda: self._proof(log, offset, size, (entry, salt)))
 
     def consistency_proof(self, old: int, new: int | None = None) -> ConsistencyProof:
-        """That the first ``old`` records of the tree of ``new`` records are those of the older tree."""
+        """That the tree of ``new`` records begins with the tree of ``old``, unchanged."""
         log = self._owner.open_log(self.index)
         new = self._check_size(log, new, "new")
         _check_offset(old, "old")
@@ -200,6 +200,7 @@ class Partition:
         return salvage(self._owner.open_log(self.index), start, stop)
 
     def _fetch(self, offset: int, *, max_records: int, size: int | None) -> list[Record]:
+        missing = FileNotFoundError()
         for _ in range(RETRIES):
             log = self._owner.open_log(self.index)
             start, end = self._start_of(log), log.end_offset
@@ -341,7 +342,7 @@ class Partition:
             raise _tree_damage(log, f"the root over {size} records does not lead to the present")
         return bytes(root)
 
-    def _with_tree(self, log: AnyLog, work: Callable):
+    def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
         """``work()``, once more with a rebuilt tree where stored hashes are damaged."""
         try:
             return work()

@@ -12,15 +12,20 @@ import threading
 import time
 from dataclasses import dataclass
 
-from merkql._core.frame import Section
-from merkql._core.frontier import Frontier
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_encoder import EncodedBatches, encode
+from merkql._core.frame import Section
+from merkql._core.frontier import Frontier
 from merkql.errors import CorruptionError, UnknownTopicError
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
-from merkql.storage.offset_index import TIMESTAMP_MIN, OffsetIndex
-from merkql.storage.segment import PREALLOCATION_MIN, ActiveSegment, SealedSegment, Segment
+from merkql.storage.segment import (
+    PREALLOCATION_MIN,
+    ActiveSegment,
+    SealedSegment,
+    Segment,
+    SegmentEnd,
+)
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
 
@@ -205,8 +210,7 @@ class PartitionLog:
 
     def begin_segment(self, first_offset: int) -> None:
         """Make the empty file of the next segment; its name is durable with the next sync point."""
-        index = OffsetIndex(self.pool, layout.segment_index(self.directory, first_offset), 0)
-        active = ActiveSegment(self.pool, self.directory, first_offset, 0, index, TIMESTAMP_MIN)
+        active = ActiveSegment(self.pool, self.directory, first_offset, SegmentEnd())
         self.pool.write(active.path, b"", 0)
         self.names_unsynced = True
         self.active = active
@@ -297,4 +301,3 @@ class PartitionLog:
             path = layout.tree_salts(self.tree.directory)
             self.pool.allocate(path, begin, target - begin)
             self._salts_allocated = target
-

@@ -6,63 +6,25 @@ started since, the file is damaged) whole batches in the last segment count. Nev
 
 from __future__ import annotations
 
+import itertools
+
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
 from merkql.storage.offset_index import (
-    ENTRY_SIZE,
     TIMESTAMP_MIN,
-    IndexDamagedError,
     IndexEntry,
     OffsetIndex,
     running_entries,
 )
 from merkql.storage.partition_log import PartitionId
+from merkql.storage.scanned_index import ScannedIndex
 from merkql.storage.segment import SealedSegment, Segment, scan_segment
 from merkql.storage.start_file import read_start
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
-
-
-class ScannedIndex:
-    """Index entries made from the batches themselves, in memory only."""
-
-    def __init__(self, path: str, entries: list[IndexEntry]) -> None:
-        self.path = path
-        self._entries = entries
-
-    @property
-    def count(self) -> int:
-        return len(self._entries)
-
-    def entry(self, number: int) -> IndexEntry:
-        return self._entries[number]
-
-    def find(self, offset: int) -> int:
-        low = -1
-        for number, entry in enumerate(self._entries):
-            if entry.first_offset > offset:
-                break
-            low = number
-        if low < 0:
-            raise IndexDamagedError(f"{self.path}: no entry at or below offset {offset}")
-        return low
-
-    def find_timestamp(self, timestamp_ms: int) -> int | None:
-        found = (n for n, e in enumerate(self._entries) if e.largest_timestamp_ms >= timestamp_ms)
-        return next(found, None)
-
-    def find_position(self, position: int) -> int:
-        found = (n for n, e in enumerate(self._entries) if e.position >= position)
-        return next(found, self.count)
-
-    def largest_timestamp_ms(self) -> int:
-        return self._entries[-1].largest_timestamp_ms if self._entries else TIMESTAMP_MIN
-
-    def unload(self) -> None:
-        """Nothing to forget: there is no file to read it from again."""
 
 
 class GrowingSegment(Segment):
@@ -178,7 +140,7 @@ class ReaderLog:
     def _list_segments(self, last: int) -> None:
         known = {segment.first_offset: segment for segment in self.segments}
         firsts = [first for first in self._offsets_on_disk() if first <= last]
-        pairs = zip(firsts, firsts[1:], strict=False)
+        pairs = itertools.pairwise(firsts)
         self.segments = tuple(
             known.get(first) or SealedSegment(self.pool, self.directory, first, following)
             for first, following in pairs
@@ -190,4 +152,3 @@ class ReaderLog:
         except FileNotFoundError:
             return []  # the topic was deleted meanwhile
         return sorted(o for o in map(layout.parse_segment, names) if o is not None)
-

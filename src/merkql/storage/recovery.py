@@ -7,14 +7,15 @@ makes the partition's ``damage``. Only this module cuts. The rules: docs/durabil
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass
 
+from merkql._core.batch_header import scan
+from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
-from merkql._core.batch_leaves import leaf_hashes
-from merkql._core.batch_header import scan
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page
 from merkql.storage.batch_search import find_whole_batch
@@ -27,7 +28,13 @@ from merkql.storage.offset_index import (
     running_entries,
 )
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
-from merkql.storage.segment import ActiveSegment, BatchTuple, SealedSegment, scan_segment
+from merkql.storage.segment import (
+    ActiveSegment,
+    BatchTuple,
+    SealedSegment,
+    SegmentEnd,
+    scan_segment,
+)
 from merkql.storage.start_file import read_start
 from merkql.storage.tail_page import TailState
 
@@ -100,11 +107,9 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
         or not _tree_reaches(log, page.end_offset)
     ):
         return False
-    index = OffsetIndex(pool, index_path, page.index_count)
     log.segments = _sealed(log, firsts)
-    log.active = ActiveSegment(
-        pool, log.directory, page.segment_offset, page.position, index, page.largest_timestamp_ms
-    )
+    end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
+    log.active = ActiveSegment(pool, log.directory, page.segment_offset, end)
     log.frontier = Frontier(page.end_offset, page.peaks)
     log.start_offset = max(log.start_offset, page.start_offset, firsts[0])
     log.move_end(page.end_offset)
@@ -154,7 +159,7 @@ def _segment_offsets(log: PartitionLog) -> list[int]:
 def _sealed(log: PartitionLog, firsts: list[int]) -> tuple[SealedSegment, ...]:
     return tuple(
         SealedSegment(log.pool, log.directory, first, following)
-        for first, following in zip(firsts, firsts[1:], strict=False)
+        for first, following in itertools.pairwise(firsts)
     )
 
 
@@ -298,12 +303,10 @@ def _open_tail(log: PartitionLog, tail: _Tail) -> None:
             logger.info("%s: rebuilt from entry %d on", index_path, tail.scan_index_count)
             pool.write(index_path, content, begin)
         pool.truncate(index_path, count * ENTRY_SIZE)
-    index = OffsetIndex(pool, index_path, count)
     if entries:
         largest = entries[-1].largest_timestamp_ms
-    log.active = ActiveSegment(
-        pool, log.directory, tail.first_offset, tail.end_position, index, largest
-    )
+    end = SegmentEnd(tail.end_position, count, largest)
+    log.active = ActiveSegment(pool, log.directory, tail.first_offset, end)
     log.checkpoint = (tail.scan_offset, tail.scan_position, tail.scan_index_count)
     log.names_unsynced = True
     log.move_end(tail.end_offset)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from merkql._core.accumulator import RecordAccumulator
-from merkql._core.record import Record
 from merkql._core.batch_decoder import decode
 from merkql._core.batch_encoder import encode
+from merkql._core.record import Record
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog, with_index
@@ -115,9 +115,7 @@ def _find_in_segment(log: AnyLog, timestamp_ms: int, start: int, segment: Segmen
     return None
 
 
-def _records_at(
-    log: AnyLog, segment: Segment, entry: IndexEntry, first: int
-) -> list[Record]:
+def _records_at(log: AnyLog, segment: Segment, entry: IndexEntry, first: int) -> list[Record]:
     header = log.pool.read(segment.path, 12, entry.position)
     size = 12 + int.from_bytes(header[8:12], "big")
     data = log.pool.read(segment.path, size, entry.position)

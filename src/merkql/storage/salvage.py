@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from merkql._core.record import Record
 from merkql._core.batch_decoder import decode
+from merkql._core.record import Record
 from merkql.errors import CorruptionError
 from merkql.storage.batch_search import find_whole_batch
 from merkql.storage.index_repair import AnyLog

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from merkql._core.batch_header import ScanResult, scan
 from merkql.errors import CorruptionError
@@ -16,11 +17,13 @@ from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.offset_index import (
     ENTRY_SIZE,
+    TIMESTAMP_MIN,
     IndexDamagedError,
     IndexEntry,
     OffsetIndex,
     running_entries,
 )
+from merkql.storage.scanned_index import ScannedIndex
 
 BATCH_HEADER_SIZE = 61
 CHUNK_SIZE = 4 << 20
@@ -39,7 +42,7 @@ class Segment:
         self.directory = directory
         self.first_offset = first_offset
         self.path = layout.segment(directory, first_offset)
-        self.index: OffsetIndex
+        self.index: OffsetIndex | ScannedIndex
 
     @property
     def end_position(self) -> int:
@@ -103,28 +106,31 @@ class SealedSegment(Segment):
         self.index = index
         self._index_open = True
 
-    def adopt_index(self, index: OffsetIndex) -> None:
+    def adopt_index(self, index: OffsetIndex | ScannedIndex) -> None:
         """Use an index that recovery rebuilt."""
         self.index = index
         self._index_open = True
 
 
+class SegmentEnd(NamedTuple):
+    """How far a segment goes."""
+
+    position: int = 0
+    index_count: int = 0
+    largest_timestamp_ms: int = TIMESTAMP_MIN
+
+
 class ActiveSegment(Segment):
     """The last segment of a partition: preallocated, appended to, synced from time to time."""
 
-    def __init__(
-        self,
-        pool: FilePool,
-        directory: str,
-        first_offset: int,
-        position: int,
-        index: OffsetIndex,
-        largest_timestamp_ms: int,
-    ) -> None:
+    index: OffsetIndex
+
+    def __init__(self, pool: FilePool, directory: str, first_offset: int, end: SegmentEnd) -> None:
         super().__init__(pool, directory, first_offset)
-        self._position = position
-        self.index = index
-        self.largest_timestamp_ms = largest_timestamp_ms
+        self._position = end.position
+        path = layout.segment_index(directory, first_offset)
+        self.index = OffsetIndex(pool, path, end.index_count)
+        self.largest_timestamp_ms = end.largest_timestamp_ms
         self._allocated = 0
         self._index_allocated = 0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
-from merkql._core.batch_leaves import leaf_hashes
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog
@@ -57,9 +57,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
             raise CorruptionError(segment.path, stop, f"ends at offset {frontier.size}")
     if frontier.size == end_offset and frontier.root() != root:
         raise CorruptionError(log.tree.directory, 0, "the records do not lead to the root")
-    return VerifyReport(
-        log.id.topic, log.id.index, first, frontier.size, size, frontier.root()
-    )
+    return VerifyReport(log.id.topic, log.id.index, first, frontier.size, size, frontier.root())
 
 
 def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
