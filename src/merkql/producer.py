@@ -22,6 +22,7 @@ from merkql.topic import Topic
 if TYPE_CHECKING:
     from merkql.storage.index_repair import AnyLog
 
+WRITE_BYTES_MAX = 1 << 30  # of one call to one partition: it is one frame and one segment
 Bytes = bytes | bytearray | memoryview | str
 Headers = Iterable[tuple[str, Bytes | None]] | Mapping[str, Bytes | None]
 
@@ -361,6 +362,11 @@ def _is_durable(topic: Topic) -> bool:
 
 
 def _check_size(accumulator: RecordAccumulator, log: PartitionLog) -> None:
+    if accumulator.size_bytes > WRITE_BYTES_MAX:
+        raise ValueError(
+            f"one call brings {accumulator.size_bytes} bytes to one partition, more than "
+            f"{WRITE_BYTES_MAX}: send them in several"
+        )
     if accumulator.largest_size_bytes > log.settings.segment_bytes:
         raise RecordTooLargeError(accumulator.largest_size_bytes, log.settings.segment_bytes)
 

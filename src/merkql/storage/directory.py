@@ -5,8 +5,10 @@ Format: docs/formats/data-directory.md.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import struct
 import sys
 import time
@@ -43,6 +45,11 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
     Raises ``FormatError`` for one that is not ours or is newer, ``NotADirectoryError`` for a file.
     """
     mark = layout.directory_mark(root)
+    status = files.status(root)
+    if status is not None and not stat.S_ISDIR(os.stat(root).st_mode):
+        raise NotADirectoryError(
+            errno.ENOTDIR, "a data directory is needed and this is a file; choose another", root
+        )
     if files.status(mark) is None:
         if read_only:
             raise FormatError(f"{root} is not a merkql data directory (it has no merkql.json)")

@@ -16,8 +16,9 @@ from contextlib import AbstractContextManager
 
 from merkql._core.frame import Section
 from merkql.errors import ClosedError, ReadOnlyError
-from merkql.storage import layout, tail_page
+from merkql.storage import layout
 from merkql.storage.arrivals import Arrivals, PolledArrivals
+from merkql.storage.boot import boot_id
 from merkql.storage.committer import Committer
 from merkql.storage.directory import (
     WriterLock,
@@ -56,7 +57,7 @@ class Engine:
         self.info = open_directory(files, root, read_only=read_only)
         self.closed_reason = ""
         self.disowned = False  # by a fork: the parent has what this describes
-        self._boot_id = tail_page.boot_id()
+        self._boot_id = boot_id()
         self._lock: WriterLock | None = None
         self._logs: list[PartitionLog] = []
         self._sections: dict[tuple[bytes, int], list[Section]] = {}

@@ -64,14 +64,22 @@ class Files:
 
     def allocate(self, descriptor: int, position: int, size: int) -> None:
         """Reserve space, so that a later write there cannot run out of it; the file grows."""
-        os.posix_fallocate(descriptor, position, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, position, size)
+            return
+        missing = position + size - self.size(descriptor)  # no such call on this system
+        if missing > 0:
+            self.write(descriptor, bytes(missing), position + size - missing)
 
     def truncate(self, descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
     def sync(self, descriptor: int) -> None:
         """Make the content written so far durable (and the size, where it changed)."""
-        os.fdatasync(descriptor)
+        if hasattr(fcntl, "F_FULLFSYNC"):  # where fsync leaves it in the drive's cache
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(descriptor)
 
     def size(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size

@@ -20,8 +20,8 @@ from merkql.storage import retention as retaining
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
 from merkql.storage.recovery import rebuild_whole_tree
-from merkql.storage.salvage import SalvagedRange, salvage
-from merkql.storage.segment import Segment
+from merkql.storage.salvage import SalvagedRange, missing_segment, salvage
+from merkql.storage.segment import SealedSegment, Segment
 from merkql.storage.verification import VerifyReport, verify_log
 
 if TYPE_CHECKING:
@@ -227,6 +227,8 @@ class Partition:
         stop, max_records, size = limits
         entry = with_index(log, segment, lambda s: s.locate(offset))
         position = entry.position
+        if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
+            raise missing_segment(segment, stop)
         if size is None:
             size = _batch_size(log, segment, position)
         buffer = self._buffers.pop() if self._buffers else bytearray(size)

@@ -76,7 +76,7 @@ class ReaderLog:
     def refresh(self) -> None:
         """Look where the log ends now. Cost: one read of a page when nothing changed."""
         page = tail_page.read(self.pool, layout.tail_page(self.directory))
-        if page is not None and (page.clean or page.boot_id == self._boot_id):
+        if page is not None and tail_page.is_current(page, self._boot_id):
             if page != self._page:
                 self._follow(page)
                 self._page = page

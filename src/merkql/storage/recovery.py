@@ -69,7 +69,7 @@ def open_log(
     firsts = _segment_offsets(log)
     if clean and page is not None and page.clean and _open_clean(log, page, firsts):
         return log
-    trusted = page if page is not None and (page.clean or page.boot_id == boot_id) else None
+    trusted = page if tail_page.is_current(page, boot_id) else None
     if trusted is not None:
         log.start_offset = max(log.start_offset, trusted.start_offset)
     promised = _promised_end(page, trusted)

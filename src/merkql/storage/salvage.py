@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from merkql._core.batch_decoder import decode
 from merkql._core.record import Record
 from merkql.errors import CorruptionError
+from merkql.storage import layout
 from merkql.storage.batch_search import find_whole_batch
 from merkql.storage.index_repair import AnyLog
-from merkql.storage.segment import Segment, scan_segment
+from merkql.storage.segment import SealedSegment, Segment, scan_segment
 
 
 @dataclass(slots=True)
@@ -23,17 +24,32 @@ class SalvagedRange:
 def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
     """Every whole batch on disk, found by its own bytes: no index, tail page or tree is asked."""
     result = SalvagedRange()
-    for segment in log.all_segments:
+    segments = log.all_segments
+    for segment, following in zip(segments, (*segments[1:], None), strict=True):
         if not log.pool.exists(segment.path):
             result.damage.append(CorruptionError(segment.path, 0, "the segment is missing"))
             continue
-        _salvage_segment(log, segment, (start, stop), result)
+        reached = _salvage_segment(log, segment, (start, stop), result)
+        if following is not None and reached < following.first_offset:
+            gap = SealedSegment(log.pool, log.directory, segment.first_offset, reached)
+            result.damage.append(missing_segment(gap, following.first_offset))
     return result
+
+
+def missing_segment(before: SealedSegment, stop: int) -> CorruptionError:
+    """The error for offsets between the end of a segment and the next that is there."""
+    first = before.end_offset
+    return CorruptionError(
+        layout.segment(before.directory, first),
+        0,
+        f"no such segment: offsets {first} to {stop - 1} are missing",
+    )
 
 
 def _salvage_segment(
     log: AnyLog, segment: Segment, window: tuple[int, int | None], result: SalvagedRange
-) -> None:
+) -> int:
+    """Add what one file holds; the offset its last whole batch reaches."""
     start, stop = window
     position, offset = 0, segment.first_offset
     end = log.pool.size(segment.path)
@@ -56,11 +72,11 @@ def _salvage_segment(
             log.pool, segment.path, run.end_position, end, offset_min=run.next_offset
         )
         if run.verdict == "clean" and found is None:
-            return
+            return run.next_offset
         reason = run.reason or "unused space inside the segment"
         if found is None:
             result.damage.append(CorruptionError(segment.path, run.end_position, reason))
-            return
+            return run.next_offset
         offset, position = found
         lost = f"; offsets {run.next_offset} to {offset - 1} cannot be read"
         result.damage.append(CorruptionError(segment.path, run.end_position, reason + lost))

@@ -103,6 +103,9 @@ class SealedSegment(Segment):
         end = last.position + 12 + int.from_bytes(header[8:12], "big")
         if first[:2] != (self.first_offset, 0) or end != self.end_position:
             raise IndexDamagedError(f"{path} does not belong to the segment beside it")
+        # Less than the next segment's name implies where one between them is missing.
+        reached = last.first_offset + int.from_bytes(header[23:27], "big") + 1
+        self.end_offset = min(self.end_offset, reached)
         self.index = index
         self._index_open = True
 

@@ -127,10 +127,8 @@ def read(pool: FilePool, path: str) -> TailState | None:
     return None
 
 
-def boot_id() -> bytes:
-    """Sixteen bytes that differ after every start of the machine; zero bytes where unknown."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return bytes.fromhex(file.read().strip().replace("-", ""))
-    except (OSError, ValueError):
-        return bytes(16)
+def is_current(page: TailState | None, boot_id: bytes) -> bool:
+    """Whether the page's end can be trusted: not one that a power cut may have left behind."""
+    if page is None:
+        return False
+    return page.clean or (page.boot_id == boot_id and any(boot_id))
