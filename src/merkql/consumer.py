@@ -89,7 +89,6 @@ class Consumer:
         self._guard = ThreadGuard(f"the consumer of group {group_id!r}", self._check_open)
         self._polling = False
         self._woken = False
-        self._closing = False
         self._closed = False
         self._round = 0  # of fetches and moves: an iteration over an older one fetches anew
         self._error: Exception | None = None  # met while others had records; the next poll says it
@@ -101,8 +100,6 @@ class Consumer:
     @property
     def closed(self) -> bool:
         return self._closed
-
-    # What to read
 
     def subscribe(
         self,
@@ -176,13 +173,16 @@ class Consumer:
         A record counts as handed out when the loop gets it.
         """
         self._check_open()
-        while not self._closing:
-            with self._guard:
-                chunks = [] if self._woken else self._next_chunks(math.inf, self._max_records)
-                if not chunks:
-                    self._woken = False
-                    return
-                current = self._round
+        while True:
+            try:
+                with self._guard:
+                    chunks = [] if self._woken else self._next_chunks(math.inf, self._max_records)
+                    current = self._round
+            except ClosedError:
+                return  # as was asked for
+            if not chunks:
+                self._woken = False
+                return
             for place, record in ((place, one) for place, some in chunks for one in some):
                 place.position = place.handed_out = record.offset + 1
                 yield record
@@ -207,8 +207,8 @@ class Consumer:
                 self._reading.follow(int(now * 1000))
                 self._raise_error()
                 chunks = self._fetch(limit)
-                if chunks or not wait or self._woken or self._closing:
-                    return [] if self._closing else chunks
+                if chunks or not wait or self._woken or self._guard.closing:
+                    return [] if self._guard.closing else chunks
                 deadline = now + wait if deadline is None else deadline
                 if now >= deadline:
                     return []
@@ -229,8 +229,6 @@ class Consumer:
         error, self._error = self._error, None
         if error is not None:
             raise error
-
-    # Committing
 
     def commit_sync(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
         """Commit the positions of all partitions read here, or the given next offsets to read.
@@ -260,8 +258,6 @@ class Consumer:
             key = self._reading.key_of(arguments.partition(partition))
             known = self._group.read_offsets().get(key)
             return None if known is None else known.offset
-
-    # Positions
 
     def position(self, partition: tuple[str, int]) -> int:
         """The next offset that will be handed out of a partition read here."""
@@ -361,7 +357,7 @@ class Consumer:
         self._close(commit=self._auto_commit)
 
     def _close(self, *, commit: bool) -> None:
-        self._closing = True
+        self._guard.closing = True
         self._round += 1
         if self._membership.forgotten:
             self._closed = True

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from merkql.errors import ClosedError
+
 
 class ThreadGuard:
     """A context for each call: ``RuntimeError`` while another thread is in one.
@@ -17,9 +19,12 @@ class ThreadGuard:
         self._what = what
         self._check = check
         self._lock = threading.RLock()
+        self.closing = False  # another thread ends it: who comes now is told that
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
+            if self.closing:
+                raise ClosedError(f"{self._what} is closed")
             raise RuntimeError(
                 f"{self._what} is in use by another thread; give each thread its own "
                 "(close and wakeup may be called from any)"
