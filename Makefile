@@ -12,7 +12,8 @@ SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_c
 demo: build
 	$(BIN)/python examples/flights.py
 
-build: $(VENV)/built
+build: $(VENV)/installed
+	@$(MAKE) --silent $(VENV)/built
 
 # The unit tests on a build with every check of Cython's switched on.
 debug: build $(VENV)/test
@@ -52,13 +53,13 @@ wheels: $(VENV)/wheels
 clean:
 	rm -rf .venv* build dist src/*.egg-info src/merkql/_core/*.so
 
-# Stamps, so that nothing is done twice. `installed`: the library, editable; `built`: its
-# extensions, where they stand in src/; any other: the extra of that name.
+# Stamps, so that nothing is done twice. `installed`: the library, editable, all compiled; `built`:
+# what changed since compiled again, where it stands in src/; any other: the extra of that name.
 $(VENV)/installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install 'setuptools>=77.0.3' 'cython>=3.1'
 	$(PIP) install --no-build-isolation -e .
-	touch $@
+	touch $@ $(VENV)/built
 
 $(VENV)/built: $(VENV)/installed $(SOURCES)
 	$(BIN)/python setup.py -q build_ext --inplace
