@@ -170,37 +170,23 @@ class Producer:
         All or nothing for each partition, also across a crash.
         """
         records = list(records)
-        for record in records:
-            if not isinstance(record, ProducerRecord):
-                raise TypeError(f"send_batch takes ProducerRecords, not {type(record).__name__}")
         self._check_open()
-        now_ms = time.time_ns() // 1_000_000
-        parts: dict[PartitionLog, RecordAccumulator] = {}
-        places: list[tuple[PartitionLog, int]] = []
-        durable = False
-        topics: dict[str, Topic] = {}
+        routed = _Routed(self, time.time_ns() // 1_000_000)
         for record in records:
-            topic = topics.get(record.topic)
-            if topic is None:
-                topic = topics[record.topic] = self._broker.ensure_topic(record.topic)
-                durable = durable or _is_durable(topic)
-            log = _log_of(topic, self._route(topic, record.key, record.partition))
-            accumulator = parts.get(log)
-            if accumulator is None:
-                accumulator = parts[log] = RecordAccumulator(now_ms)
-            places.append((log, len(accumulator)))
-            accumulator.add_record(record)
+            if type(record) is not ProducerRecord:
+                raise TypeError(f"send_batch takes ProducerRecords, not {type(record).__name__}")
+            routed.add(record)
         if not records:
             return []
-        for log, accumulator in parts.items():
+        for log, accumulator in routed.parts:
             _check_size(accumulator, log)
-        request = CommitRequest(list(parts.items()), durable=durable)
+        request = CommitRequest(routed.parts, durable=routed.durable)
         self._committer.commit(request)
-        first = dict(zip(parts, request.first_offsets, strict=True))
-        return [
-            RecordMetadata(log.id.topic, log.id.index, first[log] + i, parts[log].timestamp_ms(i))
-            for log, i in places
+        places = [
+            iter(accumulator.metadata(log.id.topic, log.id.index, first))
+            for (log, accumulator), first in zip(routed.parts, request.first_offsets, strict=True)
         ]
+        return [next(places[part]) for part in routed.order]
 
     def send_values(
         self,
@@ -218,7 +204,7 @@ class Producer:
         """
         self._check_open()
         target = self._broker.ensure_topic(topic)
-        if keys is None or partition is not None or len(target.partitions()) == 1:
+        if keys is None or partition is not None or target.partition_count == 1:
             index = self._route(target, None, partition)
             accumulator = RecordAccumulator(time.time_ns() // 1_000_000)
             accumulator.extend_values(values, keys, timestamps_ms)
@@ -327,7 +313,7 @@ class Producer:
     def _route(self, topic: Topic, key: bytes | None, partition: int | None) -> int:
         if partition is not None:
             return topic.partition(partition).index
-        count = len(topic.partitions())
+        count = topic.partition_count
         if key is not None:
             index = self._partitioner(key, count) if count > 1 else 0
             if not isinstance(index, int) or not 0 <= index < count:
@@ -339,6 +325,35 @@ class Producer:
         index = topic.next_partition
         topic.next_partition = (index + 1) % count
         return index % count
+
+
+class _Routed:
+    """The records of one call, sorted into the partitions they go to."""
+
+    def __init__(self, producer: Producer, now_ms: int) -> None:
+        self.parts: list[tuple[PartitionLog, RecordAccumulator]] = []
+        self.order: list[int] = []  # the part of each record, in the order they came
+        self.durable = False
+        self._producer = producer
+        self._now_ms = now_ms
+        self._topics: dict[str, tuple[Topic, dict[int, int]]] = {}
+
+    def add(self, record: ProducerRecord) -> None:
+        """Put one record where its topic, partition and key say."""
+        topic, part_of = self._topics.get(record.topic) or self._open(record.topic)
+        index = self._producer._route(topic, record.key, record.partition)
+        part = part_of.get(index)
+        if part is None:
+            part = part_of[index] = len(self.parts)
+            self.parts.append((_log_of(topic, index), RecordAccumulator(self._now_ms)))
+        self.parts[part][1].add_record(record)
+        self.order.append(part)
+
+    def _open(self, name: str) -> tuple[Topic, dict[int, int]]:
+        topic = self._producer._broker.ensure_topic(name)
+        self.durable = self.durable or _is_durable(topic)
+        entry = self._topics[name] = (topic, {})
+        return entry
 
 
 def _as_record(topic: str | ProducerRecord, *fields: Any) -> ProducerRecord:

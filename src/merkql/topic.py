@@ -109,6 +109,11 @@ class Topic:
         """All partitions, in order."""
         return list(self._partitions)
 
+    @property
+    def partition_count(self) -> int:
+        """How many partitions there are."""
+        return len(self._partitions)
+
     def partition(self, index: int) -> Partition:
         """The partition of that number; ``UnknownPartitionError`` if there is none."""
         if not isinstance(index, int) or isinstance(index, bool):

@@ -1,4 +1,4 @@
-"""Which start of the machine this is, so that nothing is trusted that a power cut may have undone."""
+"""Which start of the machine this is: nothing is trusted that a power cut may have undone."""
 
 from __future__ import annotations
 
