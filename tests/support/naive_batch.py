@@ -1,4 +1,4 @@
-"""Kafka RecordBatch v2 and record digests, the slow and plain way: an oracle written from the page alone."""
+"""Kafka RecordBatch v2 and record digests, slow and plain: an oracle written from the pages."""
 
 from __future__ import annotations
 

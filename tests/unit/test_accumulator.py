@@ -16,9 +16,7 @@ NOW = 1_700_000_000_000
 
 def records_of(accumulator: RecordAccumulator) -> list[Record]:
     encoded = encode([accumulator], 0)
-    result = decode(
-        encoded.data, "t", 0, first_offset=0, stop_offset=1 << 62, max_records=1 << 31
-    )
+    result = decode(encoded.data, "t", 0, first_offset=0, stop_offset=1 << 62, max_records=1 << 31)
     return result.records
 
 
@@ -60,7 +58,9 @@ def test_add_record_takes_what_the_record_has() -> None:
 
 def test_extend_values_alone() -> None:
     accumulator = RecordAccumulator(NOW)
-    accumulator.extend_values([b"1", "deux", "trois é", None, bytearray(b"5"), memoryview(b"6"), b""])
+    accumulator.extend_values(
+        [b"1", "deux", "trois é", None, bytearray(b"5"), memoryview(b"6"), b""]
+    )
     values = [value for _, value, _, _ in fields_of(accumulator)]
     assert values == [b"1", b"deux", "trois é".encode(), None, b"5", b"6", b""]
 

@@ -182,7 +182,12 @@ def test_a_codec_that_is_not_installed_says_what_is(monkeypatch: pytest.MonkeyPa
 
 @given(st.sampled_from([1, 2, 3, 4]), st.binary(max_size=60), st.booleans())
 def test_any_bytes(codec: int, data: bytes, with_magic: bool) -> None:
-    magic = {1: b"\x1f\x8b\x08", 2: b"\x82SNAPPY\x00", 3: b"\x04\x22\x4d\x18", 4: b"\x28\xb5\x2f\xfd"}
+    magic = {
+        1: b"\x1f\x8b\x08",
+        2: b"\x82SNAPPY\x00",
+        3: b"\x04\x22\x4d\x18",
+        4: b"\x28\xb5\x2f\xfd",
+    }
     data = magic[codec] + data if with_magic else data
     try:
         assert len(decompress(codec, memoryview(data), 1000)) <= 1000

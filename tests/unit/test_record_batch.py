@@ -164,8 +164,9 @@ def test_salts_change_leaves_and_not_batches() -> None:
     assert made.data == encoded(records, 5).data
     assert made.leaf_hashes == naive_batch.leaf_hashes(records, 5, salts)
     assert leaf_hashes(made.data, salts=salts) == made.leaf_hashes
-    assert leaf_hashes(made.data, first_offset=100, salts=salts[16 * 95 :]) == (
-        made.leaf_hashes[32 * 95 :]
+    assert (
+        leaf_hashes(made.data, first_offset=100, salts=salts[16 * 95 :])
+        == (made.leaf_hashes[32 * 95 :])
     )
     for wrong in (b"", salts[16:], salts[1:], salts + bytes(16)):
         with pytest.raises(ValueError, match="salts"):
@@ -353,9 +354,7 @@ def test_every_range(compression: str) -> None:
                     assert result.next_offset == wanted[-1].offset + 1
                 else:
                     assert result.next_offset >= first
-                again = decoded(
-                    made.data[result.position :], result.next_offset, stop_offset=stop
-                )
+                again = decoded(made.data[result.position :], result.next_offset, stop_offset=stop)
                 assert wanted + again.records == [r for r in expected if first <= r.offset < stop]
 
 

@@ -74,11 +74,11 @@ cdef tuple _headers(const RecordView* record):
     # An open end: read_record has checked them.
     cdef const unsigned char* end = at + 2 * record.headers_size + 16
     cdef long long size = 0
-    cdef long long index
+    cdef long long _index
     cdef list pairs = []
     cdef object name
     cdef object value
-    for index in range(record.header_count):
+    for _index in range(record.header_count):
         at = read_varint(at, end, &size)
         name = PyUnicode_DecodeUTF8(<const char*>at, size, NULL)
         at = read_varint(at + size, end, &size)

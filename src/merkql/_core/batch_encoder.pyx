@@ -238,11 +238,11 @@ cdef inline unsigned char* _write_record(
 
 cdef unsigned char* _write_headers(unsigned char* at, const unsigned char* listed) noexcept nogil:
     cdef unsigned int count = load_be32(listed)
-    cdef unsigned int index
+    cdef unsigned int _index
     cdef int size
     at = write_varint(at, count)
     listed += 4
-    for index in range(2 * count):
+    for _index in range(2 * count):
         size = <int>load_be32(listed)
         at = write_varint(at, size)
         listed += 4

@@ -138,9 +138,9 @@ cdef size_t _headers_size(const PendingRecord* record) noexcept nogil:
     cdef const unsigned char* at = record.headers + 4
     cdef unsigned int count = load_be32(record.headers)
     cdef size_t total = varint_size(count)
-    cdef unsigned int index
+    cdef unsigned int _index
     cdef int size
-    for index in range(2 * count):
+    for _index in range(2 * count):
         size = <int>load_be32(at)
         total += varint_size(size)
         at += 4
@@ -148,5 +148,3 @@ cdef size_t _headers_size(const PendingRecord* record) noexcept nogil:
             total += <size_t>size
             at += size
     return total
-
-

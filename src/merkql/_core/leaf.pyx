@@ -132,9 +132,9 @@ cdef void _write_canonical_list(unsigned char* at, const RecordView* record) noe
     cdef const unsigned char* wire = record.headers
     cdef const unsigned char* end = wire + 2 * record.headers_size + 16
     cdef long long size = 0
-    cdef long long index
+    cdef long long _index
     at = store_be32(at, <unsigned int>record.header_count)
-    for index in range(2 * record.header_count):
+    for _index in range(2 * record.header_count):
         wire = read_varint(wire, end, &size)
         at = _write_sized(at, wire, <Py_ssize_t>size)
         if size > 0:

@@ -7,7 +7,7 @@ tuples of those, so no cycle is possible. What a digest covers: docs/formats/rec
 import datetime
 
 cimport cython
-from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromObject
+from cpython.bytes cimport PyBytes_CheckExact
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_CheckExact, PyUnicode_FromObject
 
 cdef object _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
