@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 
-from tests.support.pages import worked_example
-
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import Record
 from merkql._core.record_batch import (
@@ -18,6 +16,7 @@ from merkql._core.record_batch import (
     record_leaf_hash,
     scan,
 )
+from support.pages import worked_example
 
 TIME = 1_700_000_000_000
 RECORDS = [

@@ -132,8 +132,8 @@ def test_it_keeps_what_it_points_at() -> None:
     values = [b"value %d" % index * 20 for index in range(1000)]
     accumulator.extend_values(list(values), [value[:9] for value in values])
     for index in range(500):
-        accumulator.add(b"k%d" % index, bytearray(b"copied %d" % index), {"h%d" % index: b"x" * 50})
-        accumulator.add_record(ProducerRecord("t", "text é %d" % index, headers={"n": "y" * 50}))
+        accumulator.add(b"k%d" % index, bytearray(b"copied %d" % index), {f"h{index}": b"x" * 50})
+        accumulator.add_record(ProducerRecord("t", f"text é {index}", headers={"n": "y" * 50}))
     gc.collect()
     junk = [bytes([1]) * size for size in range(1, 2000)]
     fields = fields_of(accumulator)

@@ -558,10 +558,12 @@ def survives(data: bytes) -> None:
     assert 0 <= walked.position <= len(data)
     scan(data, None, check_crc=False)
     for read in (decoded, leaf_hashes):
+        position = 0
         try:
             read(data)
         except BatchError as error:
-            assert 0 <= error.position <= len(data)
+            position = error.position
+        assert 0 <= position <= len(data)
 
 
 def with_checksums(data: bytes) -> bytes:
