@@ -7,7 +7,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -55,6 +55,8 @@ class BrokerConfig:
     exclusive: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, (str, os.PathLike)):
+            raise TypeError(f"path is a str or a path of str, not {self.path!r}")
         path = os.fspath(self.path)
         if not isinstance(path, str):
             raise TypeError(f"path is a str or a path of str, not {self.path!r}")
@@ -128,6 +130,10 @@ class Broker:
             if options:
                 raise TypeError("with a BrokerConfig give no further options")
             return cls(path)
+        known = [one.name for one in fields(BrokerConfig)][1:]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise TypeError(f"no option {unknown[0]!r}; there are {', '.join(known)}")
         return cls(BrokerConfig(path, **options))
 
     @classmethod

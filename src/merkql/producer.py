@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WRITE_BYTES_MAX = 1 << 30  # of one call to one partition: it is one frame and one segment
 Bytes = bytes | bytearray | memoryview | str
+_GIVEN_BY_RECORD: Any = ...  # None is a value: Kafka's tombstone
 Headers = Iterable[tuple[str, Bytes | None]] | Mapping[str, Bytes | None]
 
 
@@ -137,7 +138,7 @@ class Producer:
     def send(
         self,
         topic: str | ProducerRecord,
-        value: Bytes | None = None,
+        value: Bytes | None = _GIVEN_BY_RECORD,
         *,
         key: Bytes | None = None,
         headers: Headers = (),
@@ -169,6 +170,8 @@ class Producer:
 
         All or nothing for each partition, also across a crash.
         """
+        if not isinstance(records, Iterable):
+            raise TypeError(f"records is an iterable of ProducerRecord, not {records!r}")
         records = list(records)
         self._check_open()
         routed = _Routed(self, time.time_ns() // 1_000_000)
@@ -227,7 +230,7 @@ class Producer:
     def send_nowait(
         self,
         topic: str | ProducerRecord,
-        value: Bytes | None = None,
+        value: Bytes | None = _GIVEN_BY_RECORD,
         *,
         key: Bytes | None = None,
         headers: Headers = (),
@@ -358,9 +361,11 @@ class _Routed:
 
 def _as_record(topic: str | ProducerRecord, *fields: Any) -> ProducerRecord:
     if isinstance(topic, ProducerRecord):
-        if any(field is not None and field != () for field in fields):
+        if fields != (_GIVEN_BY_RECORD, None, (), None, None):
             raise TypeError("with a ProducerRecord give nothing else: it says all there is to say")
         return topic
+    if fields[0] is _GIVEN_BY_RECORD:
+        raise TypeError("a value is missing: send(topic, value); None for a tombstone")
     return ProducerRecord(topic, *fields)
 
 
