@@ -129,14 +129,15 @@ def test_poll_comes_back_empty_after_its_timeout(broker: Broker) -> None:
 def test_iteration_goes_on_until_close(broker: Broker) -> None:
     send(broker, 5)
     consumer = subscribed(broker)
+    closer = threading.Thread(target=consumer.close)
     seen = []
     for record in consumer:
         seen.append(record.offset)
         if len(seen) == 5:
             send(broker, 5)
         if len(seen) == 10:
-            thread = in_thread(consumer.close)
-    thread.join()
+            closer.start()
+    closer.join()
     assert seen == list(range(10))
     assert consumer.closed
 
@@ -288,12 +289,12 @@ def test_a_topic_made_anew_begins_anew(broker: Broker) -> None:
     ],
 )
 def test_commits_of_what_is_not_there_are_refused(
-    broker: Broker, given: dict[object, object], error: type[Exception]
+    broker: Broker, given: dict[tuple[str, int], int], error: type[Exception]
 ) -> None:
     send(broker, 3)
     consumer = subscribed(broker, auto_commit=False)
     with pytest.raises(error):
-        consumer.commit_sync({ORDERS: 1, **given})  # type: ignore[arg-type]
+        consumer.commit_sync({ORDERS: 1} | given)
     assert consumer.committed(ORDERS) is None
 
 

@@ -109,6 +109,7 @@ def members(tmp_path: Path, broker: Broker) -> Iterator[list[Member]]:
 def settle(members: list[Member]) -> list[tuple[int, int]]:
     """Poll in turn until the members hold all four partitions, each its half."""
     seen = []
+    shares: list[list[int]] = []
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         shares = []

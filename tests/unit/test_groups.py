@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,7 @@ def group(tmp_path: Path, files: CountingFiles) -> Group:
 
 
 @pytest.fixture
-def path(group: Group) -> Iterator[Path]:
+def path(group: Group) -> Path:
     return Path(group.directory) / "offsets"
 
 

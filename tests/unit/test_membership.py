@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -335,13 +335,17 @@ def test_a_member_dropped_without_a_word_frees_its_lock(site: Site) -> None:
 def test_a_look_at_the_group_is_one_stat(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     member = site.joined()
     call(member)
-    calls = []
+    calls: list[str] = []
+
+    def counted(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            calls.append(name)
+            return real(*arguments, **options)
+
+        return call
+
     for name in ("open", "status", "read", "write", "lock"):
-        real = getattr(member.group.files, name)
-        monkeypatch.setattr(
-            member.group.files,
-            name,
-            lambda *a, name=name, real=real, **k: calls.append(name) or real(*a, **k),
-        )
+        files = member.group.files
+        monkeypatch.setattr(files, name, counted(name, getattr(files, name)))
     assert not member.changed()
     assert calls == ["status"]
