@@ -91,29 +91,30 @@ class Delivery:
 class _Filling(CommitRequest):
     """A request that ``send_nowait`` adds to until a leader takes it."""
 
-    __slots__ = ("_callbacks", "_changed", "owner", "places")
+    __slots__ = ("_callbacks", "_changed", "_lock", "owner", "places")
 
     def __init__(self, owner: Producer, *, durable: bool) -> None:
         super().__init__([], durable=durable)
         self.owner = owner
         self.places: dict[PartitionLog, int] = {}
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
+        self._changed = threading.Condition(self._lock)
         self._callbacks: list[Callable[[], None]] = []
         self.on_done = self._tell
 
     def wait(self, timeout: float | None) -> bool:
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: self.done, timeout)
 
     def call_when_done(self, callback: Callable[[], None]) -> None:
-        with self._changed:
+        with self._lock:
             if not self.done:
                 self._callbacks.append(callback)
                 return
         callback()
 
     def _tell(self, _: CommitRequest) -> None:
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
@@ -133,7 +134,8 @@ class Producer:
         self._closed_reason = ""
         self._filling: _Filling | None = None
         self._undelivered: dict[_Filling, int] = {}
-        self._flushed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
+        self._flushed = threading.Condition(self._lock)
 
     def send(
         self,
@@ -270,7 +272,7 @@ class Producer:
             else:
                 committer.grow_locked(request, size)
             delivery = Delivery(request, part, len(accumulator) - 1, (target.name, index))
-        with self._flushed:
+        with self._lock:
             if not request.done:
                 self._undelivered[request] = self._undelivered.get(request, 0) + 1
         return delivery
@@ -280,7 +282,7 @@ class Producer:
 
         Returns how many records are still on their way after ``timeout`` seconds: 0 for none.
         """
-        with self._flushed:
+        with self._lock:
             self._flushed.wait_for(lambda: not self._undelivered, timeout)
             return sum(self._undelivered.values())
 
@@ -304,7 +306,7 @@ class Producer:
         self.close()
 
     def _delivered(self, request: _Filling) -> None:
-        with self._flushed:
+        with self._lock:
             self._undelivered.pop(request, None)
             if not self._undelivered:
                 self._flushed.notify_all()

@@ -13,12 +13,15 @@ class Arrivals:
     def __init__(self) -> None:
         self.version = 0
         self.topics_version = 0  # goes up with topics and partitions alone
-        self._changed = threading.Condition(threading.Lock())
+        # Taken by `with self._lock`, never by `with self._changed`: that one enters in Python, and a
+        # Ctrl-C between the lock and the block would leave it locked for ever.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
 
     def announce(self) -> None:
         """Say that something changed; wakes everyone who waits."""
-        with self._changed:
+        with self._lock:
             self.version += 1
             if self._waiting:
                 self._changed.notify_all()
@@ -37,7 +40,7 @@ class Arrivals:
 
         Returns the counter as it is then.
         """
-        with self._changed:
+        with self._lock:
             self._waiting += 1
             try:
                 self._changed.wait_for(lambda: self.version != version, timeout)
