@@ -6,7 +6,7 @@ Format: docs/formats/frame.md.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -21,8 +21,7 @@ CHECKSUM_START = 16  # the first byte under the checksum
 SECTION = struct.Struct("<16sIIQQQ")
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """The batches one group brings to one partition, and their salts where the topic has them."""
 
     topic_id: bytes
@@ -33,8 +32,7 @@ class Section:
     salts: bytes | memoryview = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One whole group. Sequence numbers count groups over the life of the data directory.
 
     ``durable_sequence``: every group up to it was durable before this one was written.

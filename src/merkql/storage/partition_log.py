@@ -57,7 +57,7 @@ class PartitionId:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Prepared:
     """A group's records for one partition, encoded and hashed, and the tree after them."""
 

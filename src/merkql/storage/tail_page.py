@@ -26,7 +26,7 @@ _CHECKSUM_START = 16
 _HASH_SIZE = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each commit
 class TailState:
     """Where a partition ends. Offsets count records, positions bytes of the last segment."""
 
