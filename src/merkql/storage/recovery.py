@@ -239,7 +239,7 @@ def _replay(log: PartitionLog, tail: _Tail, sections: list[Section]) -> None:
     if not batches:
         return
     kept = [batch for batch in tail.batches if batch[0] < batches[0][0]]
-    after = [b for b in tail.batches if b[0] >= end_offset and position_of[end_offset] == position]
+    after = [b for b in tail.batches if b[0] >= end_offset and position_of.get(end_offset) == position]
     if after:
         end_offset, position = tail.end_offset, tail.end_position
     tail.batches = kept + batches + after
