@@ -67,6 +67,7 @@ def _open_lz4(data: memoryview, limit: int) -> bytes:
 
 def _open_snappy(data: memoryview, limit: int) -> bytes:
     """Kafka has two dialects: one bare block, and blocks with sizes behind xerial's header."""
+    block: Callable[[bytes], bytes]
     block = _load("snappy", {"cramjam": _cramjam_block, "snappy": _snappy_block})
     if bytes(data[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
         return _snappy_checked(data, limit, block)
@@ -100,7 +101,7 @@ def _snappy_checked(data: memoryview, limit: int, block: Callable[[bytes], bytes
 
 
 def _open_zstd(data: memoryview, limit: int) -> bytes:
-    opener = _load(
+    opener: Callable[[bytes, int], bytes] = _load(
         "zstd",
         {"compression.zstd": _stdlib_zstd, "backports.zstd": _stdlib_zstd, "zstandard": _zstandard},
     )

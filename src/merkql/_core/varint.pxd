@@ -76,6 +76,7 @@ cdef inline unsigned char* write_varint(unsigned char* at, long long value) noex
     return at + 1
 
 
+@cython.overflowcheck(False)
 cdef inline const unsigned char* read_long_bits(
     const unsigned char* at, const unsigned char* end, unsigned long long* bits, int size_max
 ) noexcept nogil:
