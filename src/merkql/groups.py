@@ -51,6 +51,13 @@ class CommittedOffset(NamedTuple):
 Offsets = dict[PartitionKey, CommittedOffset]
 
 
+class GroupLock(NamedTuple):
+    """The held lock of a group: its file, and the sequence of offsets known to be durable."""
+
+    descriptor: int
+    synced_sequence: int
+
+
 class _Content(NamedTuple):
     """What an offsets file holds; ``slot`` is the one that holds it, ``size`` that of the file."""
 
@@ -111,16 +118,15 @@ class Group:
                 pass
 
     @contextmanager
-    def locked(self) -> Iterator[int]:
-        """Hold the group's lock, also against other processes; gives the lock file's descriptor.
+    def locked(self) -> Iterator[GroupLock]:
+        """Hold the group's lock, also against other processes.
 
         Held for microseconds, or for the one sync of a commit. No code of the user runs under it.
         """
         descriptor = self.files.open(layout.group_lock(self.directory), write=True, create=True)
         try:
             self.files.lock(descriptor)
-            self._check_name(descriptor)
-            yield descriptor
+            yield GroupLock(descriptor, self._check_lock_file(descriptor))
         finally:
             self.files.close(descriptor)  # and the lock with it
 
@@ -130,71 +136,83 @@ class Group:
         Raises ``CorruptionError`` when neither slot checks out.
         """
         try:
-            descriptor = self.files.open(layout.group_lock(self.directory))
+            lock = self.files.open(layout.group_lock(self.directory))
         except FileNotFoundError:
             return self._read().offsets
         try:
-            self.files.lock(descriptor, exclusive=False)
+            self.files.lock(lock, exclusive=False)
             return self._read().offsets
         finally:
-            self.files.close(descriptor)
+            self.files.close(lock)
 
-    def commit_locked(self, lock: int, offsets: Mapping[PartitionKey, CommittedOffset]) -> None:
+    def commit_locked(
+        self, lock: GroupLock, offsets: Mapping[PartitionKey, CommittedOffset]
+    ) -> None:
         """Merge ``offsets`` into what is committed; durable when it returns: one write, one sync.
 
         For the holder of ``locked``, which gave ``lock``.
         """
-        content = self._read()
-        merged = {**content.offsets, **offsets}
-        unchanged = merged == content.offsets
-        if unchanged and self._synced(lock) == content.sequence:
-            return
-        sequence = content.sequence + (0 if unchanged else 1)
-        if HEADER_SIZE + len(merged) * ENTRY_SIZE > content.size // 2:
-            self._rewrite(sequence, merged, content.size // 2)
-        else:
-            self._write(content, sequence, merged, settled=self._synced(lock) == content.sequence)
-        self.files.write(lock, _SYNCED.pack(sequence), 0)
-
-    def _write(self, content: _Content, sequence: int, merged: Offsets, *, settled: bool) -> None:
-        slot_size = content.size // 2
-        descriptor = self.files.open(self._path, write=True)
         try:
-            if not settled:
-                # Its writer died before its sync returned. Before the slot that is durable for sure
-                # is overwritten, this one has to be, by its name too.
-                self.files.sync(descriptor)
-                self.files.sync_directory(self.directory)
-                self.files.sync_directory(self._parent)
-            if sequence == content.sequence:
-                return
-            position = (1 - content.slot) * slot_size
-            data = encode_slot(sequence, merged, slot_size)
-            before = self.files.read(descriptor, len(data), position)
+            descriptor = self.files.open(self._path, write=True)
+        except FileNotFoundError:
+            sequence = self._rewrite(_NOTHING, dict(offsets))
+        else:
             try:
-                self.files.write(descriptor, data, position)
-                self.files.sync(descriptor)
-            except OSError:
-                # Nobody may take for committed, or build on, what may not be on the disk.
-                self.files.write(descriptor, before, position)
-                raise
-        finally:
-            self.files.close(descriptor)
+                sequence = self._merge(descriptor, lock, offsets)
+            finally:
+                self.files.close(descriptor)
+        if sequence != lock.synced_sequence:
+            self.files.write(lock.descriptor, _SYNCED.pack(sequence), 0)
 
-    def _rewrite(self, sequence: int, merged: Offsets, slot_size: int) -> None:
+    def _merge(
+        self,
+        descriptor: int,
+        lock: GroupLock,
+        offsets: Mapping[PartitionKey, CommittedOffset],
+    ) -> int:
+        """Returns the sequence that is durable now."""
+        content = self._decode(self.files.read(descriptor, self.files.size(descriptor), 0))
+        if lock.synced_sequence != content.sequence:
+            # Its writer died before its sync returned. Before the slot that is durable for sure is
+            # overwritten, this one has to be, by its name too.
+            self.files.sync(descriptor)
+            self.files.sync_directory(self.directory)
+            self.files.sync_directory(self._parent)
+        merged = {**content.offsets, **offsets}
+        if merged == content.offsets:
+            return content.sequence
+        slot_size = content.size // 2
+        if HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
+            return self._rewrite(content, merged)
+        position = (1 - content.slot) * slot_size
+        data = encode_slot(content.sequence + 1, merged, slot_size)
+        before = self.files.read(descriptor, len(data), position)
+        try:
+            self.files.write(descriptor, data, position)
+            self.files.sync(descriptor)
+        except OSError:
+            # Nobody may take for committed, or build on, what may not be on the disk.
+            self.files.write(descriptor, before, position)
+            raise
+        return content.sequence + 1
+
+    def _rewrite(self, content: _Content, merged: Offsets) -> int:
         """Replace the file by one with larger slots. Both slots are written: no hole is left."""
-        slot_size = max(slot_size, SLOT_SIZE_MIN)
+        slot_size = max(content.size // 2, SLOT_SIZE_MIN)
         while HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
             slot_size *= 2
-        data = encode_slot(sequence, merged, slot_size)
+        data = encode_slot(content.sequence + 1, merged, slot_size)
         replace_file(self.files, self._path, data.ljust(2 * slot_size, b"\0"))
         self.files.sync_directory(self._parent)
+        return content.sequence + 1
 
     def _read(self) -> _Content:
         try:
-            data = read_file(self.files, self._path, FILE_SIZE_MAX)
+            return self._decode(read_file(self.files, self._path, FILE_SIZE_MAX))
         except FileNotFoundError:
             return _NOTHING
+
+    def _decode(self, data: bytes) -> _Content:
         size = len(data) // 2
         slots = [decode_slot(data[:size], size), decode_slot(data[size:], size)]
         torn = [
@@ -220,22 +238,23 @@ class Group:
         (sequence, offsets), number = max(sound, key=lambda one: one[0][0])
         return _Content(sequence, offsets, number, len(data))
 
-    def _synced(self, lock: int) -> int:
-        """The sequence last known to be durable; kept in memory only, in effect (never synced)."""
-        data = self.files.read(lock, _SYNCED.size, 0)
-        return int.from_bytes(data, "little")
+    def _check_lock_file(self, lock: int) -> int:
+        """Check the name in the lock file; returns the sequence known to be durable.
 
-    def _check_name(self, lock: int) -> None:
-        """The whole name stands in the lock file: directory names may be cut, or folded."""
+        The whole name stands there because directory names may be cut, or folded. The file is never
+        synced: what a power cut leaves of it costs one more sync, no more.
+        """
         data = self.files.read(lock, _SYNCED.size + layout.NAME_LENGTH_MAX, 0)
-        name = data[_SYNCED.size :].decode("ascii", "replace")
+        name = data[_SYNCED.size :].strip(b"\0").decode("ascii", "replace")
         if not name:
             self.files.write(lock, bytes(_SYNCED.size) + self.name.encode("ascii"), 0)
-        elif name != self.name:
+            return 0
+        if name != self.name:
             raise ValueError(
                 f"the group names {self.name!r} and {name!r} are one directory on this file "
                 f"system ({self.directory}); use one of them"
             )
+        return int.from_bytes(data[: _SYNCED.size], "little")
 
 
 def list_groups(files: Files, groups_directory: str) -> list[str]:
@@ -250,7 +269,11 @@ def list_groups(files: Files, groups_directory: str) -> list[str]:
 
 def _name_of(files: Files, directory: str, entry: str) -> str | None:
     try:
-        name = read_file(files, layout.group_lock(directory))[_SYNCED.size :].decode("ascii")
+        name = (
+            read_file(files, layout.group_lock(directory))[_SYNCED.size :]
+            .strip(b"\0")
+            .decode("ascii")
+        )
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None

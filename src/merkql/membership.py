@@ -28,7 +28,7 @@ from merkql.assignment import (
     shapes_differ,
 )
 from merkql.errors import StaleGenerationError
-from merkql.groups import CommittedOffset, Group, PartitionKey
+from merkql.groups import CommittedOffset, Group, GroupLock, PartitionKey
 from merkql.member_file import HeldDescriptor, MemberFile, last_poll_ms, remove_dead
 from merkql.storage import layout
 from merkql.storage.files import Files, read_file, replace_file
@@ -205,7 +205,7 @@ class Membership:
     # The state on disk
 
     @contextmanager
-    def _locked(self) -> Iterator[tuple[int, GroupState]]:
+    def _locked(self) -> Iterator[tuple[GroupLock, GroupState]]:
         """The group's lock, and the state as it is now, to be changed and stored."""
         with self.group.locked() as lock:
             state = self._load()
