@@ -84,9 +84,9 @@ def decode_slot(data: bytes, size: int) -> tuple[int, Offsets] | None:
     """Sequence and offsets of a slot of ``size`` bytes; None when it is torn or was never used."""
     if len(data) < HEADER_SIZE:
         return None
-    magic, count, slot_size, reserved, sequence = _HEADER.unpack_from(data)
+    magic, count, slot_size, _, sequence = _HEADER.unpack_from(data)
     end = HEADER_SIZE + count * ENTRY_SIZE
-    if magic != MAGIC or slot_size != size or reserved or sequence == 0 or end > len(data):
+    if magic != MAGIC or slot_size != size or sequence == 0 or end > len(data):
         return None
     (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
     entries = data[HEADER_SIZE:end]
