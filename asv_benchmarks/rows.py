@@ -20,7 +20,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "read.FindTime": {"count": 10_000_000},
         "prove.Prove": {"count": 10_000_000},
         "read.Poll": {"per_call": 1_000_000},
-        "recover.RecoverTail": {"count": 2_000_000},
+        "recover.Recover": {"count": 2_000_000},
         "footprint.Memory": {"count": 20_000_000},
         "recover.Verify": {"count": 1_000_000},
     },
@@ -30,7 +30,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "prove.Prove": {"count": 100_000},
         "read.Poll": {"per_call": 100_000},
         "footprint.Memory": {"count": 800_000},
-        "recover.RecoverTail": {"count": 200_000},
+        "recover.Recover": {"count": 200_000},
         "append.SendNowait": {"per_call": 10_000},
     },
 }
@@ -147,12 +147,11 @@ def read_rows() -> list[Row]:
         Row("SHA-256 of leaves", RATE, Subject(leaves, ("merkql",)),
             {"hashlib": Subject(leaves, ("hashlib",))}, (at_least(8_000_000),)),
         Row("verify", RATE, Subject("recover.Verify.time_verify"), {}, (at_least(2_000_000),)),
-        Row("recovery, durability fsync", RATE,
-            Subject("recover.RecoverTail.track_seconds_a_record", ("fsync",)), {},
+        Row("recovery of an unsealed tail", RATE,
+            Subject("recover.Recover.track_seconds_a_record", ("tail page lost",)), {},
             (at_least(3_000_000),)),
-        Row("recovery, durability disk", RATE,
-            Subject("recover.RecoverTail.track_seconds_a_record", ("disk",)), {},
-            (at_least(3_000_000),)),
+        Row("open after kill -9", SECONDS,
+            Subject("recover.Recover.track_seconds", ("killed",)), {}),
         Row("send to poll in another process", SECONDS,
             Subject("follow.Follow.track_median_seconds"),
             {"floor": Subject("append.SendOne.time_send", ("floor",))}, (at_most(2, "floor"),)),
@@ -162,6 +161,7 @@ def read_rows() -> list[Row]:
 def small_rows(mode: str) -> list[Row]:
     length, opening = "append.SendAtLength.time_send_values", "opening.OpenClean.track_open_seconds"
     fresh = "opening.FreshDirectory.track_first_record_seconds"
+    temporary = "opening.Temporary.time_round_trip"
     first, *longer = LENGTHS[mode]
     short = {f"at {first:,}": Subject(length, (first,))}
     by_length = [
@@ -177,8 +177,8 @@ def small_rows(mode: str) -> list[Row]:
         *by_length,
         Row("open, 100 topics x 4", SECONDS,
             Subject("opening.OpenManyTopics.track_open_seconds"), {}, (at_most(50e-3),)),
-        Row("Broker.temporary(), one record", SECONDS,
-            Subject("opening.Temporary.time_round_trip"), {}, (at_most(3e-3),)),
+        Row("Broker.temporary(), one record", SECONDS, Subject(temporary, ("merkql",)),
+            {"floor": Subject(temporary, ("floor",))}, (at_most(3e-3),)),
         Row("fresh directory to first record", SECONDS, Subject(fresh, ("merkql",)),
             {"floor": Subject(fresh, ("floor",))}, (at_most(6, "floor"),)),
         Row("import merkql", SECONDS, Subject("opening.Import.track_import_seconds"), {},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 BASE = Path.cwd()  # where directories are made; the table's --dir replaces it
 PAGE_BYTES = 4096
-FILE_BYTES = 64 << 20
+FILE_BYTES = 64 << 20  # of the floor's file; smaller where only running matters
 
 
 def fresh_directory(label: str) -> str:
@@ -52,12 +52,12 @@ def directory_bytes(path: str) -> int:
 class Overwrite:
     """Write over blocks of written zeros, then fdatasync: the cheapest durable write there is."""
 
-    def __init__(self, path: str, size_bytes: int = FILE_BYTES) -> None:
+    def __init__(self, path: str) -> None:
         self._fd = os.open(os.path.join(path, "floor"), os.O_RDWR | os.O_CREAT, 0o600)
-        self._size_bytes = size_bytes
+        self._size_bytes = FILE_BYTES
         self._position = 0
         zeros = bytes(64 << 10)  # in small pieces: a file zeroed in one large write syncs slower
-        for _ in range(size_bytes // len(zeros)):
+        for _ in range(FILE_BYTES // len(zeros)):
             os.write(self._fd, zeros)
         os.fsync(self._fd)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from benchmarks import logs, records
@@ -13,18 +15,21 @@ from merkql import Broker
 
 
 def seconds_to_open(path: str, rounds: int) -> float:
-    """The median of a few openings; the closing between them is not timed."""
+    """The median of a few openings, the end of each partition found; closing is not timed."""
     spent = []
     for _ in range(rounds):
         begin = time.perf_counter()
         broker = Broker.open(path)
+        for name in broker.topics():
+            for partition in broker.topic(name).partitions():
+                assert partition.end_offset > 0
         spent.append(time.perf_counter() - begin)
         broker.close()
     return statistics.median(spent)
 
 
 class OpenClean:
-    """`Broker.open` after a clean close, and the first and last record read."""
+    """`Broker.open` after a clean close, at any length."""
 
     params = [1_000, 100_000, 1_000_000]
     param_names = ["records"]
@@ -51,7 +56,8 @@ class OpenManyTopics:
             producer = broker.producer()
             for number in range(self.topics):
                 broker.create_topic(f"topic-{number}", partitions=4)
-                producer.send_values(f"topic-{number}", records.values(8))
+                for partition in range(4):
+                    producer.send_values(f"topic-{number}", [b"value"], partition=partition)
 
     def track_open_seconds(self) -> float:
         return seconds_to_open(self.path, self.rounds)
@@ -61,14 +67,24 @@ class OpenManyTopics:
 
 
 class Temporary:
-    """A log for one test: made, one record, closed and gone."""
+    """A log for one test: made, one record, closed and gone; beside its bare system calls."""
 
+    params = ["merkql", "floor"]
+    param_names = ["store"]
     per_call = 1
     toy: dict[str, int] = {}
+    FOLDERS, FILES = 6, 8
 
-    def time_round_trip(self) -> None:
-        with Broker.temporary() as broker:
-            broker.producer().send("events", b"value")
+    def time_round_trip(self, store: str) -> None:
+        if store == "merkql":
+            with Broker.temporary() as broker:
+                broker.producer().send("events", b"value")
+            return
+        with tempfile.TemporaryDirectory() as path:
+            for number in range(self.FOLDERS):
+                os.mkdir(f"{path}/{number}")
+            for number in range(self.FILES):
+                os.close(os.open(f"{path}/0/{number}", os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 class FreshDirectory:
@@ -104,26 +120,40 @@ class FreshDirectory:
 
 
 class Import:
-    """`import merkql` in a fresh interpreter: time, and what the process grew by."""
+    """`import merkql` in a fresh interpreter, bytecode cached as after an installation."""
 
     toy: dict[str, int] = {}
     CODE = """
-import resource, time
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import re, time
+
+def resident(): return 1024 * int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+before = resident()
 begin = time.perf_counter()
 import merkql
 spent = time.perf_counter() - begin
-print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(spent, resident() - before)
 """
+
+    def setup(self) -> None:
+        self.path = fresh_directory("bytecode")
+        self.environment = {**os.environ, "PYTHONPYCACHEPREFIX": self.path}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._measure()
 
     def _measure(self) -> tuple[float, float]:
         command = [sys.executable, "-c", self.CODE]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        seconds, kibibytes = out.split()
-        return float(seconds), float(kibibytes) * 1024
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=self.environment
+        )
+        seconds, size_bytes = done.stdout.split()
+        return float(seconds), float(size_bytes)
 
     def track_import_seconds(self) -> float:
         return self._measure()[0]
 
     def track_import_bytes(self) -> float:
         return self._measure()[1]
+
+    def teardown(self) -> None:
+        remove_directory(self.path)

@@ -19,25 +19,29 @@ import sys
 from benchmarks import logs
 from merkql import Broker
 
-path, count, durability = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+path, count = sys.argv[1], int(sys.argv[2])
 broker = Broker.open(path)
-broker.create_topic(logs.TOPIC, partitions=1, durability=durability, segment_bytes=1 << 30)
+broker.create_topic(logs.TOPIC, partitions=1, segment_bytes=1 << 30)
 logs.fill(broker, 0, count)
 print("written", flush=True)
 sys.stdin.read()
 """
 
 
-class RecoverTail:
-    """Opening after `kill -9`, the whole log one unsealed segment; from the page cache."""
+class Recover:
+    """Opening after `kill -9`: as it was left, or with all that is derived of the tail lost.
 
-    params = ["fsync", "disk"]
-    param_names = ["durability"]
+    Without its tail page, as after a power cut, the whole unsealed segment is scanned, hashed and
+    indexed again; with it only what came after the last background sync.
+    """
+
+    params = ["killed", "tail page lost"]
+    param_names = ["state"]
     count = 300_000
     toy = {"count": 20}
 
-    def _write_and_kill(self, path: str, durability: str) -> None:
-        command = [sys.executable, "-c", WRITER, path, str(self.count), durability]
+    def _write_and_kill(self, path: str) -> None:
+        command = [sys.executable, "-c", WRITER, path, str(self.count)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, *sys.path])}
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -47,10 +51,12 @@ class RecoverTail:
             child.send_signal(signal.SIGKILL)
         assert said == b"written\n", "the writer died before it had written"
 
-    def track_seconds_a_record(self, durability: str) -> float:
-        path = fresh_directory("recover-round")
+    def track_seconds(self, state: str) -> float:
+        path = fresh_directory("recover")
         try:
-            self._write_and_kill(path, durability)
+            self._write_and_kill(path)
+            if state != "killed":
+                next(Path(path).glob("topics/*/0/tail")).unlink()
             begin = time.perf_counter()
             broker = Broker.open(path)
             end_offset = broker.topic(logs.TOPIC).partition(0).end_offset
@@ -59,7 +65,10 @@ class RecoverTail:
         finally:
             remove_directory(path)
         assert end_offset == self.count, f"{self.count - end_offset} records lost"
-        return spent / self.count
+        return spent
+
+    def track_seconds_a_record(self, state: str) -> float:
+        return self.track_seconds(state) / self.count
 
 
 class Verify:
