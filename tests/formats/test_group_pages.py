@@ -7,7 +7,6 @@ import re
 import struct
 
 import xxhash
-from support.pages import PAGES, worked_example
 
 from merkql.assignment import (
     GroupState,
@@ -19,6 +18,7 @@ from merkql.assignment import (
     rebalance,
 )
 from merkql.groups import CommittedOffset, PartitionKey, decode_slot, encode_slot
+from support.pages import PAGES, worked_example
 
 TOPIC_ID = bytes(range(16))
 FIRST, SECOND = "063a1b2c3d4e5f-0a1b2c3d", "063a1b2c3d9999-77777777"
