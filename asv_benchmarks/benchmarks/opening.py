@@ -126,7 +126,8 @@ class Import:
     CODE = """
 import re, time
 
-def resident(): return 1024 * int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+def resident():
+    return 1024 * int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 before = resident()
 begin = time.perf_counter()
