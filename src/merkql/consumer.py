@@ -95,10 +95,12 @@ class Consumer:
 
     @property
     def group_id(self) -> str:
+        """The name of the group."""
         return self._group.name
 
     @property
     def closed(self) -> bool:
+        """Whether ``close`` was called; everything else then raises ``ClosedError``."""
         return self._closed
 
     def subscribe(
@@ -198,8 +200,8 @@ class Consumer:
         """Follow the group, fetch; wait and do so again until there is something, or enough."""
         if self._polling:
             raise RuntimeError("poll was called by a callback of poll")
-        self._polling = True
         try:
+            self._polling = True
             deadline = None
             while True:
                 version = self._arrivals.version

@@ -16,7 +16,7 @@ OnGap = Callable[[TopicPartition, int, int], object]
 _Callback = TypeVar("_Callback", bound="Callable[..., object] | None")
 
 
-def flag(name: str, value: bool) -> bool:  # noqa: FBT001 -- the value itself is what is checked
+def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} is a bool, not {value!r}")
     return value

@@ -143,14 +143,14 @@ class Membership:
                     asked.add(key)
             return asked, lost
 
-    def take_up(self, given_up: Collection[PartitionKey]) -> dict[PartitionKey, Share]:
-        """Give up what ``review`` told of and take the share of this generation; what is new."""
+    def take_up(self, given_up: Collection[PartitionKey]) -> None:
+        """Give up what ``review`` told of and take the share of this generation into ``held``."""
         with self._locked() as (_, state):
             for key in given_up:
                 self.held.pop(key, None)
             me = state.members.get(self.id)
             if me is None:
-                return {}  # put out this moment: the next review says so
+                return  # put out this moment: the next review says so
             leaving = [
                 key
                 for key, share in state.held_by(self.id).items()
@@ -165,7 +165,6 @@ class Membership:
             self.generation = state.generation
             self.held.update(gained)
             self._compare()
-            return gained
 
     def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Commit as a member of the generation taken up last; durable when it returns.

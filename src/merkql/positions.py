@@ -33,10 +33,11 @@ class TopicPartition(NamedTuple):
 class Place:
     """Where a consumer stands in one partition it reads."""
 
-    __slots__ = ("handed_out", "key", "name", "partition", "paused", "position")
+    __slots__ = ("handed_out", "key", "name", "partition", "paused", "position", "since")
 
-    def __init__(self, key: PartitionKey, partition: Partition) -> None:
+    def __init__(self, key: PartitionKey, partition: Partition, since: int) -> None:
         self.key = key
+        self.since = since  # the generation it fell to this consumer in; 0: chosen by hand
         self.name = TopicPartition(partition.topic, partition.index)
         self.partition = partition
         self.position: int | None = None  # the next offset to hand out; None: not found out yet
@@ -65,8 +66,8 @@ class Positions:
         self._turn = 0
         self._ends: dict[PartitionKey, int] = {}  # where "latest" begins
 
-    def add(self, key: PartitionKey, partition: Partition) -> Place:
-        place = self.places[key] = Place(key, partition)
+    def add(self, key: PartitionKey, partition: Partition, since: int = 0) -> Place:
+        place = self.places[key] = Place(key, partition, since)
         return place
 
     def remember_ends(self, partitions: Iterable[tuple[PartitionKey, Partition]]) -> None:

@@ -11,9 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from merkql import consumer_arguments as arguments
-from merkql.assignment import Subscription, TopicShape
+from merkql.assignment import Share, Subscription, TopicShape
 from merkql.consumer_arguments import OnChange
-from merkql.errors import OffsetOutOfRangeError, StaleGenerationError, UnknownTopicError
+from merkql.errors import (
+    OffsetOutOfRangeError,
+    StaleGenerationError,
+    UnknownPartitionError,
+    UnknownTopicError,
+)
 from merkql.groups import CommittedOffset, Group, PartitionKey
 from merkql.membership import Membership
 from merkql.positions import Positions, TopicPartition
@@ -73,6 +78,7 @@ class Reading:
         self._positions = positions
         self._auto_commit = auto_commit
         self._subscribed = False
+        self._settled = True  # the places are those of what the membership holds
         self._on_assign: OnChange | None = None
         self._on_revoke: OnChange | None = None
         self._unannounced: list[TopicPartition] = []  # on_assign has not returned for these yet
@@ -120,7 +126,7 @@ class Reading:
         """Notice what changed in the group and do what it asks; then commit automatically."""
         if self._subscribed:
             self._look_for_topics(now_ms)
-            if self._membership.changed():
+            if self._membership.changed() or not self._settled:
                 self._change()
             if self._unannounced:
                 self._announce()
@@ -193,10 +199,10 @@ class Reading:
 
     def _change(self) -> None:
         """Give up what the group asks for or gave to others, take up what fell to this member."""
+        self._settled = False  # should this be interrupted, the next call goes on
         asked, lost = self._membership.review()
-        going = asked | lost
         places = self._positions.places
-        names = [place.name for key, place in places.items() if key in going]
+        names = [place.name for key, place in places.items() if key in asked or key in lost]
         for key in lost:
             places.pop(key, None)  # first: `on_revoke` may commit what is still held
         try:
@@ -204,19 +210,27 @@ class Reading:
                 self.commit_handed_out(asked)
             self._revoke(names)
         finally:
-            for key in asked:
-                places.pop(key, None)
-            for key, share in self._membership.take_up(going).items():
-                self._take_up(TopicPartition(share.topic, key.partition), key)
+            self._membership.take_up(asked | lost)
+            self._adopt(self._membership.held)
+        self._settled = True
 
-    def _take_up(self, name: TopicPartition, key: PartitionKey) -> None:
-        try:
-            if self.key_of(name) != key:
-                return  # of a topic that was deleted and made anew: the next generation has it
-            place = self._positions.add(key, self.partition_of(name))
-        except UnknownTopicError:
-            return
-        self._unannounced.append(place.name)
+    def _adopt(self, held: Mapping[PartitionKey, Share]) -> None:
+        """Make the places those of the partitions held; what was lost in between begins anew."""
+        places = self._positions.places
+        for key in list(places):
+            if key not in held or held[key].since != places[key].since:
+                del places[key]
+        for key, share in held.items():
+            if key in places:
+                continue
+            try:
+                name = TopicPartition(share.topic, key.partition)
+                # A topic that was deleted and made anew is another: the next generation has it.
+                if self.key_of(name) == key:
+                    self._positions.add(key, self.partition_of(name), share.since)
+                    self._unannounced.append(name)
+            except (UnknownTopicError, UnknownPartitionError):
+                continue
 
     def _announce(self) -> None:
         names = sorted(self._unannounced)
