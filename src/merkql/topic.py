@@ -162,6 +162,8 @@ class Topic:
                 log = self.open_log(index)
                 if isinstance(log, PartitionLog) and log.damage is None:
                     keep_start(log, visible_start(log, self.retention, self._owner.now_ms()))
+                    if durability == "fsync":
+                        log.sync_point()  # what was visible before is held to the same
             self._change(**{name: value for name, value in given.items() if value is not None})
 
     def open_log(self, index: int) -> AnyLog:
@@ -219,7 +221,11 @@ class Topic:
             return self._owner.open_reader(directory, identity)
         config = self._config
         settings = LogSettings(
-            config.compression, config.segment_bytes, config.segment_age_ms, config.erasable
+            config.compression,
+            config.segment_bytes,
+            config.segment_age_ms,
+            config.erasable,
+            config.durability == "fsync",
         )
         return self._owner.open_log(PartitionLog(self._owner.pool, directory, identity, settings))
 
@@ -230,6 +236,7 @@ class Topic:
         for log in self.opened_logs():
             log.settings.compression = config.compression
             log.settings.segment_bytes = config.segment_bytes
+            log.settings.durable = config.durability == "fsync"
 
 
 def make_partition_directories(pool: FilePool, topic_directory: str, count: int) -> None:

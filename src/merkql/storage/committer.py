@@ -53,6 +53,8 @@ class Committer:
         """Hold the lead without writing a group: nothing is committed meanwhile."""
         request = CommitRequest([], durable=False, exclusive=True)
         self._enter(request)
+        if request.error is not None:
+            raise request.error  # the queue was closed: the lead is somebody else's
         try:
             self._writer.complete_pending()
             yield

@@ -87,6 +87,13 @@ def _create(files: Files, root: str) -> DirectoryInfo:
     ):
         if files.status(path) is None:
             files.make_directory(path)
+    for path in (layout.wal_directory(root), layout.topics_directory(root)):
+        if files.list_directory(path):
+            raise CorruptionError(
+                layout.directory_mark(root),
+                0,
+                f"missing, and {path} is not empty: restore it from a copy of the directory",
+            )
     info = DirectoryInfo(os.urandom(16), time.time_ns() // 1_000_000)
     content = {"format": FORMAT, "id": info.log_id.hex(), "created_ms": info.created_ms}
     replace_file(files, layout.directory_mark(root), json.dumps(content).encode() + b"\n")
@@ -139,7 +146,8 @@ def write_clean_mark(files: Files, root: str, sequence: int) -> None:
 
 def remove_clean_mark(files: Files, root: str) -> None:
     """Durably: a crash from now on is one."""
-    files.remove(layout.clean_mark(root))
+    if files.status(layout.clean_mark(root)) is not None:  # gone when a sync of this failed before
+        files.remove(layout.clean_mark(root))
     files.sync_directory(root)
 
 

@@ -84,6 +84,7 @@ class Engine:
         wal = Wal(files, directory, seed=self.info.seed, next_sequence=self._last_sequence + 1)
         wal.adopt_files()
         self.writer = Writer(wal, self.arrivals, self.maintenance.wake)
+        self.pool.on_failed_sync = self.writer.fail
         if self._clean:
             self.writer.before_first_write = self._remove_clean_mark
         self.committer = Committer(self.writer, self._add_thread)
@@ -143,9 +144,9 @@ class Engine:
         self.pool.forget(log.directory, below=True)
 
     def forget_wal(self) -> None:
-        """Overwrite what the WAL holds, once it is durable elsewhere; by the leader only."""
+        """Remove what the WAL holds, once it is durable elsewhere; by the leader only."""
         sync_segments(self.writer)
-        self.writer.wal.scrub()
+        self.writer.wal.discard()
 
     def close(self) -> None:
         """Make everything durable and say so, give the role back; the caller closed the rest."""
@@ -189,16 +190,20 @@ class Engine:
     def _close_writer(self) -> None:
         writer = self.writer
         writer.complete_pending()
-        if writer.failure is not None:
-            writer.wal.close(clean=False)
-            return
-        for log in self._logs:
-            if log.damage is None:
-                log.close()
-        whole = not any(log.damage is not None for log in self._logs)
-        if whole and not self._clean_still():
-            write_clean_mark(self.pool.files, self.root, writer.wal.last_sequence)
-        writer.wal.close(clean=whole)
+        clean = False
+        try:
+            if writer.failure is None:
+                for log in self._logs:
+                    if log.damage is None:
+                        log.close()
+                clean = not any(log.damage is not None for log in self._logs)
+            if clean and not self._clean_still():
+                write_clean_mark(self.pool.files, self.root, writer.wal.last_sequence)
+        except OSError:
+            clean = False
+            raise
+        finally:
+            writer.wal.close(clean=clean)
 
     def _clean_still(self) -> bool:
         return self._clean and self.writer.before_first_write is not None

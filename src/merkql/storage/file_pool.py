@@ -7,14 +7,18 @@ last sync is synced before it is closed, so that no write error is lost with its
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from merkql.storage.files import Files
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)  # nothing was synced, and nothing is lost
 
 
 class _Open:
@@ -38,6 +42,7 @@ class FilePool:
         self._capacity = capacity
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
+        self.on_failed_sync: Callable[[OSError], None] | None = None
 
     def read(self, path: str, size: int, position: int) -> bytes:
         """At most ``size`` bytes, fewer at the end of the file; ``FileNotFoundError`` if none."""
@@ -88,7 +93,7 @@ class FilePool:
         entry = self._pin(path, write=True)
         try:
             entry.dirty = False  # before the call: a write during it makes the file dirty again
-            self.files.sync(entry.descriptor)
+            self._sync(entry)
         finally:
             self._unpin(entry)
 
@@ -115,7 +120,11 @@ class FilePool:
 
     def sync_names(self, directory: str) -> None:
         """Make the names in ``directory`` durable."""
-        self.files.sync_directory(directory)
+        try:
+            self.files.sync_directory(directory)
+        except OSError as error:
+            self._tell_failure(error)
+            raise
 
     def forget(self, path: str, *, below: bool = False) -> None:
         """Close ``path`` (or everything below a directory) unsynced: it is about to go."""
@@ -165,9 +174,21 @@ class FilePool:
         path = next((p for p in idle if not self._open[p].dirty), idle[0])
         entry = self._open[path]
         if entry.dirty:
-            self.files.sync(entry.descriptor)
+            self._sync(entry)
         del self._open[path]
         self.files.close(entry.descriptor)
+
+    def _sync(self, entry: _Open) -> None:
+        try:
+            self.files.sync(entry.descriptor)
+        except OSError as error:
+            self._tell_failure(error)
+            raise
+
+    def _tell_failure(self, error: OSError) -> None:
+        """A sync that failed once may succeed the next time without the data: it is final."""
+        if self.on_failed_sync is not None and error.errno not in _NO_DESCRIPTOR:
+            self.on_failed_sync(error)
 
     def _close_or_doom(self, entry: _Open) -> None:
         if entry.pins:

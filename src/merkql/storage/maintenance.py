@@ -6,10 +6,12 @@ waits for it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable
 
+from merkql.errors import ClosedError
 from merkql.storage.writer import Writer
 
 logger = logging.getLogger("merkql.storage")
@@ -80,7 +82,9 @@ class Maintenance:
                     tend(self._writer)
                 if self._retains:
                     self._apply_retention()
-            except OSError:
+            except ClosedError:
+                return
+            except Exception:  # one topic's damage must not end the work for the others
                 logger.exception("background work failed")
 
     def _stopped(self) -> bool:
@@ -104,6 +108,8 @@ def sync_segments(writer: Writer) -> None:
         for log in logs:
             log.sync_point()
     except OSError as error:
-        writer.fail(error)
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            writer.fail(error)
+        writer.put_back_unsynced(logs)
         raise
     writer.wal.release(sequence)

@@ -46,6 +46,7 @@ class LogSettings:
     segment_bytes: int
     segment_age_ms: int
     erasable: bool
+    durable: bool  # what is visible was synced, in the WAL if not in the segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +265,13 @@ class PartitionLog:
         if self.settings.erasable and self.end_offset:
             self.pool.sync(layout.tree_salts(self.tree.directory))
         if self.names_unsynced:
-            self.names_unsynced = False
-            self.pool.sync_names(self.directory)
-            self.pool.sync_names(self.tree.directory)
+            self.names_unsynced = False  # before the calls: a name made during them sets it again
+            try:
+                self.pool.sync_names(self.directory)
+                self.pool.sync_names(self.tree.directory)
+            except OSError:
+                self.names_unsynced = True
+                raise
 
     def _wants_roll(self, size: int) -> bool:
         active = self.active
@@ -290,6 +295,8 @@ class PartitionLog:
                 target = -(-needed // step) * step + TREE_PREALLOCATION_MIN
                 path = layout.tree_level(self.tree.directory, level)
                 self.pool.allocate(path, begin, target - begin)
+                if level not in self._tree_allocated:
+                    self.names_unsynced = True  # the file may be new
                 self._tree_allocated[level] = target
             level += 4
 
@@ -300,4 +307,5 @@ class PartitionLog:
             target = -(-needed // PREALLOCATION_MIN) * PREALLOCATION_MIN
             path = layout.tree_salts(self.tree.directory)
             self.pool.allocate(path, begin, target - begin)
+            self.names_unsynced = True  # the file may be new
             self._salts_allocated = target

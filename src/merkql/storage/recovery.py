@@ -35,7 +35,7 @@ from merkql.storage.segment import (
     SegmentEnd,
     scan_segment,
 )
-from merkql.storage.start_file import read_start
+from merkql.storage.start_file import read_start, write_start
 from merkql.storage.tail_page import TailState
 
 logger = logging.getLogger("merkql.recovery")
@@ -63,12 +63,30 @@ def open_log(
 
     Everything visible afterwards is durable, except under a clean mark, where it was already.
     """
+    if log.pool.files.status(log.directory) is None:
+        log.damage = CorruptionError(log.directory, 0, "the partition's directory is missing")
+        logger.error("%s", log.damage)
+        log.active = ActiveSegment(log.pool, log.directory, 0, SegmentEnd())
+        return log
     _remove_leftovers(log)
     page = tail_page.read(log.pool, log.tail_path)
-    log.start_offset = read_start(log.pool, layout.start_file(log.directory))
+    start_damage = _take_start(log, page)
     firsts = _segment_offsets(log)
     if clean and page is not None and page.clean and _open_clean(log, page, firsts):
         return log
+    _mend(log, firsts, sections, (page, boot_id), start_damage)
+    return log
+
+
+def _mend(
+    log: PartitionLog,
+    firsts: list[int],
+    sections: list[Section],
+    found: tuple[TailState | None, bytes],
+    start_damage: CorruptionError | None,
+) -> None:
+    """Bring a partition in order that was not closed cleanly."""
+    page, boot_id = found
     trusted = page if tail_page.is_current(page, boot_id) else None
     if trusted is not None:
         log.start_offset = max(log.start_offset, trusted.start_offset)
@@ -81,17 +99,52 @@ def open_log(
     tail = _scan_tail(log, firsts[-1], page)
     try:
         _replay(log, tail, sections)
-        _judge(log, tail, promised)
+        _judge(log, tail, promised, in_order=log.settings.durable or trusted is not None)
+        if start_damage is not None:
+            raise start_damage
     except CorruptionError as damage:
         logger.error("%s", damage)
         log.damage = damage
     _open_tail(log, tail)
     if log.damage is None:
+        retained_away = _take_retained_away(log)
         _rebuild_tree(log, tail, trusted)
-    if log.damage is None:
-        log.sync_point()
-        log.write_tail_page()
-    return log
+        if log.damage is None:
+            log.sync_point()
+            log.write_tail_page()
+            _remove_segments(log, retained_away)
+
+
+def _take_start(log: PartitionLog, page: TailState | None) -> CorruptionError | None:
+    """Set the first offset that is shown; the damage if neither start file nor page tells it."""
+    path = layout.start_file(log.directory)
+    try:
+        log.start_offset = read_start(log.pool, path)
+    except CorruptionError as damage:
+        if page is None:
+            return damage
+        logger.warning("%s; taken from the tail page: %d", damage, page.start_offset)
+        log.start_offset = page.start_offset
+        write_start(log.pool, path, page.start_offset)
+    return None
+
+
+def _take_retained_away(log: PartitionLog) -> list[SealedSegment]:
+    """Leave out the segments that a retention or compaction was removing when it was cut off."""
+    count = sum(segment.end_offset <= log.start_offset for segment in log.segments)
+    retained_away = log.segments[:count]
+    if not retained_away or not _tree_reaches(log, retained_away[-1].end_offset):
+        return []  # where hashes are missing the records are needed to make them again
+    log.segments = log.segments[count:]
+    return list(retained_away)
+
+
+def _remove_segments(log: PartitionLog, segments: list[SealedSegment]) -> None:
+    for segment in segments:
+        logger.info("%s: below the start, left by an interrupted retention, removed", segment.path)
+        segment.remove()
+    if segments:
+        log.pool.sync_names(log.directory)
 
 
 def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
@@ -144,6 +197,9 @@ def _begin(log: PartitionLog, promised: int, sections: list[Section]) -> None:
 
 
 def _remove_leftovers(log: PartitionLog) -> None:
+    if log.pool.files.status(log.tree.directory) is None:
+        log.pool.files.make_directory(log.tree.directory)
+        log.names_unsynced = True
     for name in log.pool.files.list_directory(log.directory):
         if name.endswith(layout.TEMPORARY_SUFFIX):
             path = f"{log.directory}/{name}"
@@ -239,7 +295,9 @@ def _replay(log: PartitionLog, tail: _Tail, sections: list[Section]) -> None:
     if not batches:
         return
     kept = [batch for batch in tail.batches if batch[0] < batches[0][0]]
-    after = [b for b in tail.batches if b[0] >= end_offset and position_of.get(end_offset) == position]
+    after = [
+        b for b in tail.batches if b[0] >= end_offset and position_of.get(end_offset) == position
+    ]
     if after:
         end_offset, position = tail.end_offset, tail.end_position
     tail.batches = kept + batches + after
@@ -253,13 +311,17 @@ def _replay_salts(log: PartitionLog, section: Section, tail: _Tail) -> None:
         log.pool.write(path, section.salts, section.first_offset * SALT_SIZE, critical=True)
 
 
-def _judge(log: PartitionLog, tail: _Tail, promised: int) -> None:
-    """Tell a torn tail, which is cut, from damage, which is reported."""
+def _judge(log: PartitionLog, tail: _Tail, promised: int, *, in_order: bool) -> None:
+    """Tell a torn tail, which is cut, from damage, which is reported.
+
+    ``in_order`` is False where what was written last may have reached the disk before what was
+    written first: a power cut, in a topic that does not wait for the disk.
+    """
     path = layout.segment(log.directory, tail.first_offset)
     later = find_whole_batch(
         log.pool, path, tail.end_position, tail.file_size, offset_min=tail.end_offset
     )
-    if later is not None:
+    if later is not None and in_order:
         raise CorruptionError(
             path,
             tail.end_position,
@@ -328,8 +390,9 @@ def _rebuild_tree(log: PartitionLog, tail: _Tail, trusted: TailState | None) -> 
     """The tree at the end: from its files as far as they were synced, then from the records."""
     known = trusted.peaks if trusted is not None and trusted.end_offset == log.end_offset else None
     try:
-        if _tree_reaches(log, tail.scan_offset):
-            log.frontier = Frontier(tail.scan_offset, peaks_at(tail.scan_offset, log.tree.read))
+        peaks = _peaks_on_disk(log, tail.scan_offset)
+        if peaks is not None:
+            log.frontier = Frontier(tail.scan_offset, peaks)
             _append_leaves(log, tail.first_offset, tail.scan_position, tail.scan_offset)
             if known in (None, log.frontier.peaks):
                 return
@@ -341,6 +404,17 @@ def _rebuild_tree(log: PartitionLog, tail: _Tail, trusted: TailState | None) -> 
     except CorruptionError as damage:
         logger.error("%s", damage)
         log.damage = damage
+
+
+def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
+    """The peaks of the tree's first ``size`` leaves; None where stored hashes are missing."""
+    if not _tree_reaches(log, size):
+        return None
+    try:
+        return bytes(peaks_at(size, log.tree.read))
+    except CorruptionError as damage:
+        logger.warning("%s", damage)
+        return None
 
 
 def rebuild_whole_tree(log: PartitionLog) -> None:
@@ -377,7 +451,9 @@ def _read_salts(log: PartitionLog, first: int, stop: int) -> bytes | None:
     if not log.settings.erasable:
         return None
     path = layout.tree_salts(log.tree.directory)
-    salts = log.pool.read(path, (stop - first) * SALT_SIZE, first * SALT_SIZE)
+    salts = b""
+    if log.pool.exists(path):
+        salts = log.pool.read(path, (stop - first) * SALT_SIZE, first * SALT_SIZE)
     if len(salts) < (stop - first) * SALT_SIZE:
         raise CorruptionError(path, first * SALT_SIZE, "salts are missing")
     return salts

@@ -6,6 +6,7 @@ overwrites written blocks and no sync has to make metadata durable. Format: docs
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from merkql.storage.files import Files
 
 FILE_SIZE_MIN = 128 << 10
 FILE_SIZE_MAX = 64 << 20
+ADOPTED_FILES_MAX = 3
 _ZEROS = bytes(64 << 10)  # larger pieces make each later small overwrite dearer (large folios)
 
 
@@ -47,9 +49,14 @@ class Wal:
         self.failed: OSError | None = None  # of a sync: nothing may be appended any more
         self._next_sequence = next_sequence
         self._durable_sequence = next_sequence - 1
+        self._stated_floor = 0  # by the newest frame: what recovery takes as its beginning
+        self._surplus: list[_File] = []
 
     def adopt_files(self) -> None:
-        """Take over the files of earlier sessions: nothing in them is needed any more."""
+        """Take over the files of earlier sessions: nothing in them is needed any more.
+
+        They are written to once a frame of this session says so: until then recovery reads them.
+        """
         for name in sorted(self._files.list_directory(self._directory)):
             number = layout.parse_wal_file(name)
             if number is None:
@@ -57,8 +64,12 @@ class Wal:
             path = layout.wal_file(self._directory, number)
             descriptor = self._files.open(path, write=True)
             size = self._files.size(descriptor) & -frame.ALIGNMENT
-            self._free.append(_File(number, path, descriptor, size))
+            last = self._next_sequence - 1
+            self._free.append(_File(number, path, descriptor, size, last_sequence=last))
             self._next_number = max(self._next_number, number + 1)
+        self._free.sort(key=lambda file: file.size, reverse=True)
+        self._surplus = self._free[ADOPTED_FILES_MAX:]
+        del self._free[ADOPTED_FILES_MAX:]
 
     @property
     def last_sequence(self) -> int:
@@ -82,6 +93,7 @@ class Wal:
         )
         parts = frame.encode(header, self._seed)
         self._files.write_parts(current.descriptor, parts, self._position)
+        self._stated_floor = header.floor_sequence
         current.last_sequence = self._next_sequence
         self._position += padded_size
         self._unsynced = True
@@ -99,6 +111,10 @@ class Wal:
                 raise
             self._unsynced = False
             self._durable_sequence = self._next_sequence - 1
+            if self._surplus:
+                surplus, self._surplus = self._surplus, []
+                with contextlib.suppress(OSError):  # what stays is adopted the next time
+                    self._remove(surplus)
 
     def release(self, sequence: int) -> None:
         """Recycle the files whose frames, up to ``sequence``, are durable in the segments."""
@@ -126,31 +142,39 @@ class Wal:
             with self._lock:
                 self._free.append(file)
 
-    def scrub(self) -> None:
-        """Overwrite every file with zeros; for who knows that no frame is needed any more."""
-        with self._lock:
-            everything = [*self._free, *self._retired]
-            if self._current is not None:
-                everything.append(self._current)
-            self._free, self._retired, self._current = [], [], None
-        for file in everything:
-            self._fill(file.descriptor, file.size)
-            self._files.sync(file.descriptor)
-        self._unsynced = False
-        with self._lock:
-            self._free += everything
+    def discard(self) -> None:
+        """Remove every file; for who knows that no frame is needed any more.
+
+        First an empty frame in a new file says so, durably: a crash in between finds it.
+        """
+        fresh = self._make_file(FILE_SIZE_MIN, synced=False)
+        self._surplus = self._take_all()
+        self._begin(fresh)
+        self.append(())
+        self.sync()  # this removes them
+        self._files.sync_directory(self._directory)
 
     def close(self, *, clean: bool) -> None:
         """Close the files; after a clean close nothing in them is needed and they are removed."""
-        with self._lock:
-            everything = [*self._free, *self._retired]
-            if self._current is not None:
-                everything.append(self._current)
-            self._free, self._retired, self._current = [], [], None
+        everything = self._take_all()
+        if clean:
+            self._remove(everything)
+            return
         for file in everything:
             self._files.close(file.descriptor)
-            if clean:
-                self._files.remove(file.path)
+
+    def _take_all(self) -> list[_File]:
+        with self._lock:
+            everything = [*self._free, *self._retired, *self._surplus]
+            if self._current is not None:
+                everything.append(self._current)
+            self._free, self._retired, self._surplus, self._current = [], [], [], None
+        return everything
+
+    def _remove(self, files: list[_File]) -> None:
+        for file in files:
+            self._files.close(file.descriptor)
+            self._files.remove(file.path)
 
     def _file_with_room(self, size: int) -> _File:
         current = self._current
@@ -162,14 +186,18 @@ class Wal:
         if chosen is None:
             wanted = FILE_SIZE_MIN if current is None else min(current.size * 2, FILE_SIZE_MAX)
             chosen = self._make_file(max(wanted, size), synced=False)  # the frame's sync does it
+        self._begin(chosen)
+        return chosen
+
+    def _begin(self, file: _File) -> None:
+        """Append to ``file`` from now on."""
         with self._lock:
-            if current is not None:
-                self._retired.append(current)
-            self._current = chosen
+            if self._current is not None:
+                self._retired.append(self._current)
+            self._current = file
             self._epoch = int.from_bytes(os.urandom(8), "little")
             self._position = 0
-            chosen.first_sequence = self._next_sequence
-        return chosen
+            file.first_sequence = self._next_sequence
 
     def _fill(self, descriptor: int, size: int) -> None:
         for position in range(0, size, len(_ZEROS)):
@@ -181,8 +209,13 @@ class Wal:
             return (self._retired[0] if self._retired else current).first_sequence
 
     def _take_free(self, size: int) -> _File | None:
+        """The largest free file whose frames recovery would not ask for, even now."""
         with self._lock:
-            fitting = [file for file in self._free if file.size >= size]
+            fitting = [
+                file
+                for file in self._free
+                if file.size >= size and file.last_sequence < self._stated_floor
+            ]
             if not fitting:
                 return None
             chosen = max(fitting, key=lambda file: file.size)

@@ -114,6 +114,8 @@ class Writer:
                 self.before_first_write()
                 self.before_first_write = None
             pending = self._prepare(requests)
+            if self._failure is not None:  # a sync failed while a segment was sealed
+                raise self._failed_error()
         except Exception as error:  # whatever it is, it is the callers' to know
             _refuse(requests, error)
             return
@@ -140,6 +142,12 @@ class Writer:
             self._unsynced.clear()
             self._unsynced_bytes = 0
             return self._applied_sequence, logs
+
+    def put_back_unsynced(self, logs: list[PartitionLog]) -> None:
+        """They could not be synced now, for want of descriptors: later."""
+        with self._applied_lock:
+            self._unsynced.update(dict.fromkeys(logs))
+            self._unsynced_bytes = SYNC_EVERY_BYTES
 
     def forget(self, log: PartitionLog) -> None:
         """The partition is being deleted: it needs no sync."""

@@ -1,0 +1,191 @@
+"""Runs calls against a broker on a recording seam and keeps a model of what they promised.
+
+Everything that is random or has a thread of its own is pinned, so that one seed makes one journal.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from merkql import BrokerConfig, ProducerRecord, RetentionConfig
+from merkql.broker import Broker
+from merkql.storage import engine, maintenance, wal
+from support.log_model import Event, LogModel, PartitionModel, TopicModel
+from support.recorder import RecordingFiles
+
+WAL_FILE_SIZE = 16 << 10  # small, so that short workloads fill, change and recycle WAL files
+
+
+@contextmanager
+def pinned(seed: int = 1) -> Iterator[pytest.MonkeyPatch]:
+    """Randomness from a seed, no background thread, WAL files of 16 KiB, a boot id that is ours."""
+    draw = random.Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "urandom", draw.randbytes)
+        patch.setattr(maintenance.Maintenance, "wake", lambda self: None)
+        patch.setattr(maintenance.Maintenance, "watch_retention", lambda self: None)
+        patch.setattr(wal, "FILE_SIZE_MIN", WAL_FILE_SIZE)
+        patch.setattr(wal, "FILE_SIZE_MAX", WAL_FILE_SIZE)
+        reboot(patch, 1)
+        yield patch
+
+
+def reboot(patch: pytest.MonkeyPatch, number: int) -> None:
+    """From now on the machine has been started again."""
+    patch.setattr(engine, "boot_id", lambda: number.to_bytes(16, "big"))
+
+
+class CrashSession:
+    """Calls on a broker; before and after each, the journal gets a mark and the model a state.
+
+    ``models[n]`` is what n finished calls promised.
+    """
+
+    def __init__(self, root: str, files: RecordingFiles | None = None) -> None:
+        self.root = root
+        self.files = files or RecordingFiles(root)
+        self.models = [LogModel()]
+        self.broker: Broker
+        self.open()
+
+    def open(self) -> None:
+        self.broker = Broker(BrokerConfig(self.root), self.files)
+        self.producer = self.broker.producer()
+
+    def close(self) -> None:
+        self._step(self.broker.close, lambda model: None)
+
+    def reopen(self) -> None:
+        self.close()
+        self.open()
+
+    def crash_and_reopen(self) -> None:
+        """As a killed process does: nothing is said to the disk."""
+        self.broker._engine.abandon()
+        self.broker.closed = True
+        self.open()
+
+    def create(
+        self,
+        topic: str,
+        partitions: int = 1,
+        *,
+        max_records: int | None = None,
+        durability: str = "fsync",
+        erasable: bool = False,
+        **options: object,
+    ) -> None:
+        def change(model: LogModel) -> None:
+            model.topics[topic] = TopicModel(
+                [PartitionModel() for _ in range(partitions)],
+                durability == "fsync",
+                max_records,
+                erasable,
+            )
+
+        self._step(
+            lambda: self.broker.create_topic(
+                topic,
+                partitions=partitions,
+                retention=RetentionConfig(max_records=max_records),
+                durability=durability,
+                erasable=erasable,
+                **options,
+            ),
+            change,
+        )
+
+    def send(self, topic: str, partition: int, events: list[Event]) -> None:
+        """One call, one group, one partition."""
+        self.batch([(topic, partition, event) for event in events])
+
+    def batch(self, placed: list[tuple[str, int, Event]]) -> None:
+        """One ``send_batch`` over any partitions."""
+        groups: dict[tuple[str, int], list[Event]] = {}
+        for topic, partition, event in placed:
+            groups.setdefault((topic, partition), []).append(event)
+
+        def change(model: LogModel) -> None:
+            for (topic, partition), events in groups.items():
+                model.topics[topic].partitions[partition].groups.append(events)
+            if any(model.topics[topic].durable for topic, _ in groups):
+                for one in (p for t in model.topics.values() for p in t.partitions):
+                    one.synced = len(one.groups)  # one sync covers all that came before
+
+        self._step(lambda: self.producer.send_batch([_record(*place) for place in placed]), change)
+
+    def tend(self) -> None:
+        """What the background thread does when it is woken, and a sync whether due or not."""
+
+        def work() -> None:
+            maintenance.tend(self.broker._engine.writer)
+            maintenance.sync_segments(self.broker._engine.writer)
+
+        def change(model: LogModel) -> None:
+            for one in (p for t in model.topics.values() for p in t.partitions):
+                one.synced = len(one.groups)
+
+        self._step(work, change)
+
+    def retain(self) -> None:
+        self._step(self.broker.apply_retention, lambda model: None)
+
+    def compact(self, topic: str, partition: int = 0) -> None:
+        self._step(self.broker.topic(topic).partition(partition).compact, lambda model: None)
+
+    def alter_retention(self, topic: str, max_records: int) -> None:
+        def change(model: LogModel) -> None:
+            one = model.topics[topic]
+            for partition in one.partitions:
+                if one.max_records is not None:
+                    size = len(partition.events())
+                    partition.start = max(partition.start, size - one.max_records)
+            one.max_records = max_records
+
+        config = RetentionConfig(max_records=max_records)
+        self._step(lambda: self.broker.topic(topic).alter(retention=config), change)
+
+    def delete(self, topic: str) -> None:
+        self._step(lambda: self.broker.delete_topic(topic), lambda m: m.topics.pop(topic) and None)
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        def change(model: LogModel) -> None:
+            partitions = model.topics[topic].partitions
+            partitions += [PartitionModel() for _ in range(count - len(partitions))]
+
+        self._step(lambda: self.broker.topic(topic).add_partitions(count), change)
+
+    def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
+        def work() -> None:
+            with self.broker.consumer(group, auto_commit=False) as consumer:
+                consumer.assign([(topic, partition)])
+                consumer.commit_sync({(topic, partition): offset})
+
+        def change(model: LogModel) -> None:
+            model.committed[group, topic, partition] = offset
+
+        self._step(work, change)
+
+    def _step(self, work: Callable[[], object], change: Callable[[LogModel], None]) -> None:
+        after = self.models[-1].copy()
+        change(after)
+        self.files.mark("begin", len(self.models))
+        self.models.append(after)
+        work()
+        self.files.mark("done", len(self.models) - 1)
+
+
+def _record(topic: str, partition: int, event: Event) -> ProducerRecord:
+    return ProducerRecord(
+        topic,
+        event.value,
+        event.key,
+        event.headers,
+        partition=partition,
+        timestamp_ms=event.timestamp_ms,
+    )

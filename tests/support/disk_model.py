@@ -1,0 +1,304 @@
+"""What a crash may leave on a disk, given the journal of a `RecordingFiles`.
+
+The model. A file is its durable bytes and the operations since its last sync; any of them may be
+there or not, a write also in part. A directory is its durable entries and the changes since its
+last sync; they persist in order. A sync of a file says nothing about its name.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from support.recorder import Entry
+
+SECTOR = 512
+GROWN, GARBAGE = -1, -2  # in place of a first byte: the file has its new size
+TEARS_MAX = 12  # places where one write is torn: all of a small one, a choice of a large one's
+
+Image = dict[str, bytes | None]  # by path; None for a directory
+
+
+@dataclass
+class _Directory:
+    """Entries by name; a node number is a file, a `_Directory` a directory."""
+
+    entries: dict[str, int | _Directory] = field(default_factory=dict)
+
+
+@dataclass
+class _NameChange:
+    directory: _Directory
+    name: str
+    node: int | _Directory | None  # None: removed
+    source: str | None = None  # renamed from
+
+    def apply(self, entries: dict[str, int | _Directory]) -> None:
+        if self.source is not None:
+            entries.pop(self.source, None)
+        if self.node is None:
+            entries.pop(self.name, None)
+        else:
+            entries[self.name] = self.node
+
+
+class DiskModel:
+    """Follows a journal; `states` are the images a crash at this moment may leave."""
+
+    def __init__(self, root: str = "", nodes: dict[str, int] | None = None) -> None:
+        self._now = _Directory()  # the tree of directories as the running process sees it
+        self._durable: dict[int, dict[str, int | _Directory]] = {id(self._now): {}}
+        self._directories = [self._now]  # keeps them alive: `_durable` is keyed by identity
+        self._changes: list[_NameChange] = []
+        self._content: dict[int, bytearray] = {}
+        self._pending: dict[int, list[Entry]] = {}
+        if root:
+            self._adopt(root, nodes or {})
+
+    def follow(self, entry: Entry) -> None:
+        """Take one line of the journal into account."""
+        kind = entry[0]
+        if kind in ("write", "grow", "truncate"):
+            self._pending[entry[1]].append(entry)
+        elif kind == "sync":
+            for one in self._pending[entry[1]]:
+                _apply(self._content[entry[1]], one)
+            self._pending[entry[1]] = []
+        elif kind == "syncdir":
+            self._sync_names(self._directory(entry[1]))
+        elif kind == "create":
+            self._content[entry[2]] = bytearray()
+            self._pending[entry[2]] = []
+            self._change(entry[1], entry[2])
+        elif kind == "mkdir":
+            self._change(entry[1], self._new_directory())
+        elif kind == "remove":
+            self._change(entry[1], None)
+        elif kind == "rename":
+            self._rename(entry[1], entry[2])
+
+    def running(self) -> Image:
+        """What the running system sees: every operation done."""
+        return self._image(
+            self._now, None, {n: [(o, 0, None) for o in p] for n, p in self._pending.items()}
+        )
+
+    def states(self, rng: random.Random) -> Iterator[tuple[str, Image]]:
+        """Every image of the model (a choice where there are too many), with a word for it."""
+        names = list(self._name_states())
+        nothing: dict[int, list[_Part]] = {}
+        everything = {n: _whole(ops) for n, ops in self._pending.items()}
+        for label, keep in names:
+            yield f"{label}, no unsynced data", self._image(self._now, keep, nothing)
+            yield f"{label}, all data", self._image(self._now, keep, everything)
+        first, last = names[0], names[-1]
+        for node, operations in self._pending.items():
+            for what, parts in _data_states(operations, rng):
+                label = f"file {node}: {what}"
+                yield f"{last[0]}, {label}", self._image(self._now, last[1], {node: parts})
+                yield (
+                    f"{last[0]}, {label}, the others whole",
+                    self._image(self._now, last[1], {**everything, node: parts}),
+                )
+                if first is not last:
+                    yield (
+                        f"{first[0]}, {label}, the others whole",
+                        self._image(self._now, first[1], {**everything, node: parts}),
+                    )
+
+    def _name_states(self) -> Iterator[tuple[str, list[_NameChange]]]:
+        count = len(self._changes)
+        for kept in range(count + 1):
+            yield f"{kept} of {count} names", self._changes[:kept]
+        for directory in {id(c.directory): c.directory for c in self._changes}.values():
+            own = [c for c in self._changes if c.directory is directory]
+            others = [c for c in self._changes if c.directory is not directory]
+            if own and others:
+                yield "names of one directory", own
+                yield "names but those of one directory", others
+        yield f"{count} of {count} names", self._changes
+
+    def _image(
+        self,
+        top: _Directory,
+        changes: list[_NameChange] | None,
+        parts: dict[int, list[_Part]],
+    ) -> Image:
+        image: Image = {}
+        cut = _Image(self, changes, parts)
+        cut.fill(image, top, "")
+        return image
+
+    def _adopt(self, root: str, nodes: dict[str, int]) -> None:
+        """Begin with what lies in a real directory, all of it durable."""
+        for path, _, _ in os.walk(root):
+            name = os.path.relpath(path, root)
+            if name != ".":
+                self._change(name, self._new_directory())
+        for name, node in nodes.items():
+            with open(os.path.join(root, name), "rb") as file:
+                self._content[node] = bytearray(file.read())
+            self._pending[node] = []
+            self._change(name, node)
+        for directory in self._directories:
+            self._sync_names(directory)
+
+    def _new_directory(self) -> _Directory:
+        directory = _Directory()
+        self._directories.append(directory)
+        self._durable[id(directory)] = {}
+        return directory
+
+    def _directory(self, path: str) -> _Directory:
+        directory = self._now
+        for name in path.split("/") if path else []:
+            found = directory.entries[name]
+            assert isinstance(found, _Directory), path
+            directory = found
+        return directory
+
+    def _change(self, path: str, node: int | _Directory | None) -> None:
+        parent, _, name = path.rpartition("/")
+        directory = self._directory(parent)
+        change = _NameChange(directory, name, node)
+        change.apply(directory.entries)
+        self._changes.append(change)
+
+    def _rename(self, source: str, target: str) -> None:
+        parent, _, old = source.rpartition("/")
+        target_parent, _, new = target.rpartition("/")
+        assert parent == target_parent, "the engine renames within a directory only"
+        directory = self._directory(parent)
+        change = _NameChange(directory, new, directory.entries[old], old)
+        change.apply(directory.entries)
+        self._changes.append(change)
+
+    def _sync_names(self, directory: _Directory) -> None:
+        for change in [c for c in self._changes if c.directory is directory]:
+            change.apply(self._durable[id(directory)])
+        self._changes = [c for c in self._changes if c.directory is not directory]
+
+
+class _Image:
+    """One image being put together: which name changes and which parts of the data are there."""
+
+    def __init__(
+        self, model: DiskModel, changes: list[_NameChange] | None, parts: dict[int, list[_Part]]
+    ) -> None:
+        self._model = model
+        self._changes = changes
+        self._parts = parts
+
+    def fill(self, image: Image, directory: _Directory, path: str) -> None:
+        for name, node in self._entries(directory).items():
+            below = f"{path}/{name}" if path else name
+            if isinstance(node, _Directory):
+                image[below] = None
+                self.fill(image, node, below)
+            else:
+                image[below] = self._bytes(node)
+
+    def _entries(self, directory: _Directory) -> dict[str, int | _Directory]:
+        if self._changes is None:
+            return directory.entries
+        entries = dict(self._model._durable[id(directory)])
+        for change in self._changes:
+            if change.directory is directory:
+                change.apply(entries)
+        return entries
+
+    def _bytes(self, node: int) -> bytes:
+        content = bytearray(self._model._content[node])
+        for operation, low, high in self._parts.get(node, ()):
+            _apply(content, operation, low, high)
+        return bytes(content)
+
+
+_Part = tuple[Entry, int, "int | None"]  # an operation and which of its bytes are there
+
+
+def _whole(operations: list[Entry]) -> list[_Part]:
+    return [(operation, 0, None) for operation in operations]
+
+
+def _apply(content: bytearray, operation: Entry, low: int = 0, high: int | None = None) -> None:
+    kind = operation[0]
+    if kind == "write":
+        _, _, position, data = operation
+        high = len(data) if high is None else high
+        if low >= 0:
+            _extend(content, position + high)
+            content[position + low : position + high] = data[low:high]
+        else:  # the file has grown, only a head is written: the rest is old content or anything
+            old_size = len(content)
+            _extend(content, position + len(data))
+            if low == GARBAGE:
+                fresh = max(old_size, position)
+                content[fresh:] = random.Random(position).randbytes(len(content) - fresh)
+            content[position : position + high] = data[:high]
+    elif kind == "grow":
+        _extend(content, operation[2])
+    elif operation[2] < len(content):
+        del content[operation[2] :]
+    else:
+        _extend(content, operation[2])
+
+
+def _extend(content: bytearray, size: int) -> None:
+    if len(content) < size:
+        content.extend(bytes(size - len(content)))
+
+
+def _data_states(operations: list[Entry], rng: random.Random) -> Iterator[tuple[str, list[_Part]]]:
+    """Subsets of one file's unsynced operations, and each write torn behind those before it."""
+    count = len(operations)
+    if not count:
+        return
+    subsets = [tuple(range(n)) for n in _some(range(1, count + 1), 6, rng)]
+    subsets += [tuple(i for i in range(count) if i != n) for n in _some(range(count - 1), 4, rng)]
+    subsets += [(n,) for n in _some(range(1, count), 4, rng)]
+    for subset in dict.fromkeys(subsets):
+        yield f"operations {subset} of {count}", _whole([operations[i] for i in subset])
+    for number in _some(range(count), 4, rng):
+        operation = operations[number]
+        if operation[0] != "write":
+            continue
+        before = _whole(operations[:number])
+        for what, low, high in _tears(operation, rng):
+            yield f"operation {number} torn, {what}", [*before, (operation, low, high)]
+
+
+def _tears(operation: Entry, rng: random.Random) -> Iterator[tuple[str, int, int | None]]:
+    """The ways one write may be half there, cut where sectors end."""
+    _, _, position, data = operation
+    first = SECTOR - position % SECTOR
+    for cut in _some(range(first, len(data), SECTOR), TEARS_MAX, rng):
+        yield f"head to {cut}", 0, cut
+        yield f"head to {cut}, grown", GROWN, cut
+        yield f"head to {cut}, grown by garbage", GARBAGE, cut
+        yield f"tail from {cut}", cut, None
+    yield "grown", GROWN, 0
+    yield "grown by garbage", GARBAGE, 0
+
+
+def _some(numbers: range, most: int, rng: random.Random) -> list[int]:
+    """All of a short range; of a long one its ends and a choice between."""
+    if len(numbers) <= most:
+        return list(numbers)
+    inner = rng.sample(numbers[1:-1], most - 2)
+    return [numbers[0], *sorted(inner), numbers[-1]]
+
+
+def write_image(image: Image, root: str) -> None:
+    """Put an image into an empty or missing directory; runs of zeros at the end become holes."""
+    os.makedirs(root, exist_ok=True)
+    for name, content in image.items():
+        path = os.path.join(root, name)
+        if content is None:
+            os.makedirs(path, exist_ok=True)
+            continue
+        with open(path, "wb") as file:
+            file.write(content.rstrip(b"\0"))
+            file.truncate(len(content))
