@@ -187,6 +187,8 @@ class Membership:
             return self._lost_of(state, keys)
 
     def _lost_of(self, state: GroupState, keys: Iterable[PartitionKey]) -> set[PartitionKey]:
+        if self.id not in state.members:
+            return set(keys)  # put out, whoever has them now
         lost = set()
         for key in keys:
             share, taken = state.shares.get(key), self.held.get(key)
