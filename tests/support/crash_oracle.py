@@ -21,7 +21,7 @@ class Expectation:
 
 
 def check_broker(broker: Broker, expectation: Expectation) -> LogModel:
-    """Raise ``AssertionError`` where the broker breaks a promise; else what it holds, as a model."""
+    """Raises AssertionError where the broker breaks a promise; else what it holds, as a model."""
     promised, offered = expectation.promised, expectation.offered
     found = set(broker.topics())
     must = set(promised.topics) & set(offered.topics)
