@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from merkql.consumer import Consumer
+from merkql.errors import MerkqlError
 from merkql.groups import list_groups
 from merkql.partitioners import Partitioner
 from merkql.producer import Producer
@@ -215,10 +216,15 @@ class Broker:
     def apply_retention(self) -> int:
         """Apply every topic's retention now; the bytes freed on disk."""
         freed = 0
+        errors = []
         with self._engine.exclusive():
-            for topic in self._topics.topics():
-                if _has_limits(topic):
+            for topic in filter(_has_limits, self._topics.topics()):
+                try:
                     freed += topic.apply_retention()
+                except (MerkqlError, OSError) as error:
+                    errors.append(error)  # the other topics get theirs
+        if errors:
+            raise errors[0]
         return freed
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
 import time
@@ -72,6 +71,8 @@ class Delivery:
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         if not self._request.done:
+            import asyncio  # who awaits has it loaded; the others need not wait for it
+
             loop = asyncio.get_running_loop()
             future = loop.create_future()
 

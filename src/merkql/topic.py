@@ -16,7 +16,13 @@ from merkql.storage.files import read_file, replace_file
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_log import LogSettings, PartitionId, PartitionLog
-from merkql.storage.retention import RetentionConfig, apply_retention, keep_start, visible_start
+from merkql.storage.retention import (
+    NO_LIMITS,
+    RetentionConfig,
+    apply_retention,
+    keep_start,
+    visible_start,
+)
 
 FORMAT = 1
 PARTITIONS_MAX = 10_000
@@ -83,7 +89,7 @@ class Topic:
     ) -> None:
         self._owner = owner
         self._directory = directory
-        self._config = config
+        self._set_config(config)
         self._logs: list[Any] = [None] * config.partitions
         self._lock = threading.Lock()
         self._partitions = [self._make_partition(name, i) for i in range(config.partitions)]
@@ -103,7 +109,7 @@ class Topic:
     @property
     def retention(self) -> RetentionConfig:
         """What each partition keeps readable."""
-        return self._config.retention
+        return self._retention
 
     def partitions(self) -> list[Partition]:
         """All partitions, in order."""
@@ -204,7 +210,7 @@ class Topic:
         """Take in what another process made of the topic's configuration."""
         _, _, config = read_topic(self._owner.pool, self._directory)
         with self._lock:
-            self._config = config
+            self._set_config(config)
             self._logs += [None] * (config.partitions - len(self._logs))
             self._partitions += [
                 self._make_partition(self.name, i)
@@ -229,10 +235,15 @@ class Topic:
         )
         return self._owner.open_log(PartitionLog(self._owner.pool, directory, identity, settings))
 
+    def _set_config(self, config: TopicConfig) -> None:
+        self._config = config
+        # The one object that stands for no limits makes the most common question a quick one.
+        self._retention = NO_LIMITS if config.retention == NO_LIMITS else config.retention
+
     def _change(self, **changes: Any) -> None:
         config = replace(self._config, **changes)
         write_topic(self._owner.pool, self._directory, (self.name, self.id, config))
-        self._config = config
+        self._set_config(config)
         for log in self.opened_logs():
             log.settings.compression = config.compression
             log.settings.segment_bytes = config.segment_bytes

@@ -8,8 +8,8 @@ last sync is synced before it is closed, so that no write error is lost with its
 from __future__ import annotations
 
 import errno
+import itertools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,14 +24,16 @@ _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)  # nothing was synced, and nothing
 class _Open:
     """A descriptor, who uses it now, and whether it took critical writes since its last sync."""
 
-    __slots__ = ("descriptor", "dirty", "doomed", "pins", "writable")
+    __slots__ = ("closed", "descriptor", "dirty", "doomed", "pins", "used", "writable")
 
     def __init__(self, descriptor: int, *, writable: bool) -> None:
         self.descriptor = descriptor
         self.writable = writable
-        self.pins = 0
+        self.pins: list[None] = []  # one for each use in progress; append and pop need no lock
+        self.used = 0  # the larger, the later
         self.dirty = False
-        self.doomed = False  # removed from the pool while in use: closed by the last user
+        self.doomed = False  # no longer in the pool: closed by its last user
+        self.closed = False
 
 
 class FilePool:
@@ -40,7 +42,8 @@ class FilePool:
     def __init__(self, files: Files, capacity: int = 64) -> None:
         self.files = files
         self._capacity = capacity
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._open: dict[str, _Open] = {}
+        self._uses = itertools.count(1)
         self._lock = threading.Lock()
         self.on_failed_sync: Callable[[OSError], None] | None = None
 
@@ -145,38 +148,45 @@ class FilePool:
                 self._close_or_doom(entry)
 
     def _pin(self, path: str, *, write: bool = False) -> _Open:
+        entry = self._open.get(path)
+        if entry is not None and (entry.writable or not write):
+            entry.pins.append(None)
+            if self._open.get(path) is entry:  # else it was evicted before it was pinned
+                entry.used = next(self._uses)
+                return entry
+            self._unpin(entry)
+        return self._open_pinned(path, write=write)
+
+    def _open_pinned(self, path: str, *, write: bool) -> _Open:
         with self._lock:
             entry = self._open.get(path)
-            if entry is not None and (entry.writable or not write):
-                entry.pins += 1
-                self._open.move_to_end(path)
-                return entry
-            if entry is not None:
-                self._close_or_doom(self._open.pop(path))
-            self._make_room()
-            descriptor = self.files.open(path, write=write, create=write)
-            entry = self._open[path] = _Open(descriptor, writable=write)
-            entry.pins = 1
+            if entry is None or (write and not entry.writable):
+                if entry is not None:
+                    self._close_or_doom(self._open.pop(path))
+                self._make_room()
+                descriptor = self.files.open(path, write=write, create=write)
+                entry = self._open[path] = _Open(descriptor, writable=write)
+            entry.pins.append(None)
+            entry.used = next(self._uses)
             return entry
 
     def _unpin(self, entry: _Open) -> None:
-        with self._lock:
-            entry.pins -= 1
-            if entry.doomed and not entry.pins:
-                self.files.close(entry.descriptor)
+        entry.pins.pop()
+        if entry.doomed and not entry.pins:
+            with self._lock:
+                self._close_or_doom(entry)
 
     def _make_room(self) -> None:
+        """Close the file that was not used for longest, one that needs no sync if there is any."""
         if len(self._open) < self._capacity:
             return
-        idle = [path for path, entry in self._open.items() if not entry.pins]
+        idle = [(e.dirty, e.used, path) for path, e in list(self._open.items()) if not e.pins]
         if not idle:
             return
-        path = next((p for p in idle if not self._open[p].dirty), idle[0])
-        entry = self._open[path]
-        if entry.dirty:
-            self._sync(entry)
-        del self._open[path]
-        self.files.close(entry.descriptor)
+        path = min(idle)[2]
+        if self._open[path].dirty:
+            self._sync(self._open[path])
+        self._close_or_doom(self._open.pop(path))
 
     def _sync(self, entry: _Open) -> None:
         try:
@@ -191,7 +201,8 @@ class FilePool:
             self.on_failed_sync(error)
 
     def _close_or_doom(self, entry: _Open) -> None:
-        if entry.pins:
-            entry.doomed = True
-        else:
+        """Close an entry taken out of the pool, now or at the end of its last use."""
+        entry.doomed = True  # first: whoever unpins it after the next line closes it
+        if not entry.pins and not entry.closed:
+            entry.closed = True
             self.files.close(entry.descriptor)

@@ -101,6 +101,20 @@ class OffsetIndex:
             raise IndexDamagedError(f"{self.path}: entries out of order")
         return number
 
+    def span(self, offset: int, end: int) -> tuple[int, int, int]:
+        """First offset, position and size of the batch that should hold ``offset``; unchecked.
+
+        ``end``: where the last batch ends. For who checks the batch it finds there.
+        """
+        offsets, words, _ = self._load()
+        number = bisect_right(offsets, offset) - 1
+        if number < 0:
+            return 0, 0, 0
+        position = words[number] & 0xFFFFFFFF
+        if number + 1 < len(words):
+            end = words[number + 1] & 0xFFFFFFFF
+        return offsets[number], position, end - position
+
     def find_timestamp(self, timestamp_ms: int) -> int | None:
         """The number of the first batch with a record at or after ``timestamp_ms``, or None."""
         number = bisect_left(self._load()[2], timestamp_ms)

@@ -18,6 +18,7 @@ from merkql.proof import ConsistencyProof, Proof, leaf_hash, roots_from_consiste
 from merkql.storage import layout
 from merkql.storage import retention as retaining
 from merkql.storage.index_repair import AnyLog, with_index
+from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
 from merkql.storage.recovery import rebuild_whole_tree
 from merkql.storage.salvage import SalvagedRange, missing_segment, salvage
@@ -83,6 +84,11 @@ class Partition:
         ``CorruptionError`` when its batch is damaged.
         """
         _check_offset(offset, "offset")
+        log = self._owner.open_log(self.index)
+        if self._start_of(log) <= offset < log.end_offset:
+            record = self._read_quickly(log, offset)
+            if record is not None:
+                return record
         records = self._fetch(offset, max_records=1, size=None)
         if not records:
             log = self._owner.open_log(self.index)
@@ -120,9 +126,7 @@ class Partition:
         """The tree's root over the first ``size`` records ever written, by default all."""
         log = self._owner.open_log(self.index)
         size = self._check_size(log, size, "size")
-        if size == log.end_offset:
-            return log.frontier.root()
-        return self._with_tree(log, lambda: self._historical_root(log, size))
+        return self._with_tree(log, lambda: self._root_of(log, size))
 
     def proof(self, offset: int, size: int | None = None) -> Proof:
         """That the record at ``offset`` is in the tree of the first ``size`` records.
@@ -205,6 +209,8 @@ class Partition:
             log = self._owner.open_log(self.index)
             start, end = self._start_of(log), log.end_offset
             if offset == end:
+                if log.damage is not None:
+                    raise log.damage  # what follows cannot be read: not the end of the log
                 return []
             if not start <= offset < end:
                 raise OffsetOutOfRangeError(offset, start, end)
@@ -220,6 +226,33 @@ class Partition:
                 continue  # retention took the segment between our looking and our reading
             return records
         raise CorruptionError(str(missing.filename), 0, "the segment is missing") from missing
+
+    def _read_quickly(self, log: AnyLog, offset: int) -> Record | None:
+        """The record, if the index leads straight to a sound batch that holds it.
+
+        The batch's checksum and first offset prove the index right; whatever is wrong is left to
+        the careful way to find and to name.
+        """
+        segments = log.all_segments
+        segment = segments[bisect_right(segments, offset, key=_first_offset) - 1]
+        try:
+            segment.open_index()
+            first, position, size = segment.index.span(offset, segment.end_position)
+            if size <= 0:
+                return None
+            data = log.pool.read(segment.path, size, position)
+            records = decode(
+                data,
+                log.id.topic,
+                log.id.index,
+                first_offset=offset,
+                stop_offset=offset + 1,
+                max_records=1,
+                expected_offset=first,
+            ).records
+        except (IndexDamagedError, BatchError, FileNotFoundError):
+            return None
+        return records[0] if records else None
 
     def _fetch_from(
         self, log: AnyLog, segment: Segment, offset: int, limits: tuple[int, int, int | None]
@@ -266,7 +299,10 @@ class Partition:
                 self._buffers.append(buffer)
 
     def _start_of(self, log: AnyLog) -> int:
-        return retaining.visible_start(log, self._owner.retention, self._now_ms())
+        limits = self._owner.retention
+        if limits is retaining.NO_LIMITS:
+            return log.start_offset
+        return retaining.visible_start(log, limits, self._now_ms())
 
     def _writable(self) -> PartitionLog:
         log = self._owner.open_log(self.index)
@@ -289,8 +325,8 @@ class Partition:
             return None, b""
         record = self.read(offset)
         salt = b""
-        path = layout.tree_salts(log.tree.directory)
         if log.has_salts:
+            path = layout.tree_salts(log.tree.directory)
             salt = log.pool.read(path, SALT_SIZE, offset * SALT_SIZE)
         digest = record_digest(record.key, record.value, record.headers, salt)
         return entry_bytes(offset, record.timestamp_ms, digest), salt
@@ -299,7 +335,8 @@ class Partition:
         self, log: AnyLog, offset: int, size: int, content: tuple[bytes | None, bytes]
     ) -> Proof:
         entry, salt = content
-        current = log.frontier if size == log.end_offset else None
+        frontier = log.frontier  # once: the writer replaces it
+        current = frontier if size == frontier.size else None
         leaf, path, root = prove(offset, size, log.tree.read, current)
         if entry is not None and leaf_hash(entry) != leaf:
             raise CorruptionError(
@@ -329,18 +366,18 @@ class Partition:
         )
 
     def _root_of(self, log: AnyLog, size: int) -> bytes:
-        return log.frontier.root() if size == log.end_offset else self._historical_root(log, size)
+        frontier = log.frontier  # once: the writer replaces it
+        return frontier.root() if size == frontier.size else self._historical_root(log, size)
 
     def _historical_root(self, log: AnyLog, size: int) -> bytes:
         """An old root from the stored hashes, checked to be a past of the root we hold."""
         if not size:
             return bytes(EMPTY_ROOT)
+        frontier = log.frontier
         root = root_at(size, log.tree.read)
-        path = consistency_path(size, log.frontier.size, log.tree.read)
-        if roots_from_consistency(size, log.frontier.size, root, path) != (
-            root,
-            log.frontier.root(),
-        ):
+        path = consistency_path(size, frontier.size, log.tree.read)
+        expected = (root, frontier.root())
+        if roots_from_consistency(size, frontier.size, root, path) != expected:
             raise _tree_damage(log, f"the root over {size} records does not lead to the present")
         return bytes(root)
 

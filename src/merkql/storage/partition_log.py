@@ -79,6 +79,9 @@ class Prepared:
         )
 
 
+_Parts = tuple[tuple[SealedSegment, ...], ActiveSegment | None]
+
+
 class PartitionLog:
     """The state of one partition in the process that writes it."""
 
@@ -90,8 +93,7 @@ class PartitionLog:
         self.id = identity
         self.settings = settings
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
-        self.segments: tuple[SealedSegment, ...] = ()
-        self.active: ActiveSegment = None  # type: ignore[assignment]  # set by recovery
+        self._parts: _Parts = ((), None)  # replaced as one: readers must not see a gap in a roll
         self.frontier = Frontier()
         self.start_offset = 0
         self.end_offset = 0
@@ -111,7 +113,34 @@ class PartitionLog:
     @property
     def all_segments(self) -> tuple[Segment, ...]:
         """Every segment in order; the active one, last, may be empty."""
-        return (*self.segments, self.active)
+        sealed, active = self._parts
+        assert active is not None  # set by recovery
+        return (*sealed, active)
+
+    @property
+    def segments(self) -> tuple[SealedSegment, ...]:
+        """The sealed segments, in order."""
+        return self._parts[0]
+
+    @segments.setter
+    def segments(self, segments: tuple[SealedSegment, ...]) -> None:
+        self._parts = (segments, self._parts[1])
+
+    @property
+    def active(self) -> ActiveSegment:
+        """The last segment, which is appended to."""
+        active = self._parts[1]
+        assert active is not None  # set by recovery
+        return active
+
+    @active.setter
+    def active(self, active: ActiveSegment) -> None:
+        self._parts = (self._parts[0], active)
+
+    @property
+    def tip(self) -> tuple[int, int]:
+        """The end: an offset and its position in the segment that was the last then."""
+        return self._tip[:2]
 
     @property
     def has_salts(self) -> bool:
@@ -203,18 +232,20 @@ class PartitionLog:
         with self._sync_lock:
             sealed = self.active.seal()
             self._sync_derived()
-            self.begin_segment(self.end_offset)
-            self.segments = (*self.segments, sealed)
+            self.begin_segment(self.end_offset, sealed)
             self.checkpoint = (self.end_offset, 0, 0)
             self.unsynced_bytes = 0
         self.write_tail_page()
 
-    def begin_segment(self, first_offset: int) -> None:
-        """Make the empty file of the next segment; its name is durable with the next sync point."""
+    def begin_segment(self, first_offset: int, *sealed: SealedSegment) -> None:
+        """Make the empty file of the next segment; its name is durable with the next sync point.
+
+        ``sealed``: the one that was the last until now, if there was one.
+        """
         active = ActiveSegment(self.pool, self.directory, first_offset, SegmentEnd())
         self.pool.write(active.path, b"", 0)
         self.names_unsynced = True
-        self.active = active
+        self._parts = ((*self.segments, *sealed), active)
         self._tip = (first_offset, 0, 0)
         self._segment_born = time.monotonic()
 

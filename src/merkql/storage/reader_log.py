@@ -7,6 +7,7 @@ started since, the file is damaged) whole batches in the last segment count. Nev
 from __future__ import annotations
 
 import itertools
+import threading
 
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
@@ -59,8 +60,9 @@ class ReaderLog:
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
         self.damage: CorruptionError | None = None
         self.has_salts = pool.exists(layout.tree_salts(self.tree.directory))
-        self.segments: tuple[SealedSegment, ...] = ()
-        self.active: Segment = self._growing(0, 0, ScannedIndex(directory, []))
+        begin: Segment = self._growing(0, 0, ScannedIndex(directory, []))
+        self._parts: tuple[tuple[SealedSegment, ...], Segment] = ((), begin)  # replaced as one
+        self._lock = threading.Lock()
         self.frontier = Frontier()
         self.start_offset = 0
         self.end_offset = 0
@@ -71,10 +73,30 @@ class ReaderLog:
     @property
     def all_segments(self) -> tuple[Segment, ...]:
         """Every segment in order; the last may be empty."""
-        return (*self.segments, self.active)
+        sealed, active = self._parts
+        return (*sealed, active)
+
+    @property
+    def segments(self) -> tuple[SealedSegment, ...]:
+        """The segments that grow no more."""
+        return self._parts[0]
+
+    @property
+    def active(self) -> Segment:
+        """The last segment."""
+        return self._parts[1]
+
+    @property
+    def tip(self) -> tuple[int, int]:
+        """The end: an offset and its position in the last segment."""
+        return self.end_offset, self.active.end_position
 
     def refresh(self) -> None:
         """Look where the log ends now. Cost: one read of a page when nothing changed."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
         page = tail_page.read(self.pool, layout.tail_page(self.directory))
         if page is not None and tail_page.is_current(page, self._boot_id):
             if page != self._page:
@@ -85,15 +107,16 @@ class ReaderLog:
             self._scan()
 
     def _follow(self, page: TailState) -> None:
+        sealed = self.segments
         if self._page is None or page.segment_offset != self._page.segment_offset:
-            self._list_segments(page.segment_offset)
+            sealed = self._list_segments(page.segment_offset)
         index = self.active.index if self._page is not None else None
         if isinstance(index, OffsetIndex) and self.active.first_offset == page.segment_offset:
             index.extend_to(page.index_count)
         else:
             path = layout.segment_index(self.directory, page.segment_offset)
             index = OffsetIndex(self.pool, path, page.index_count)
-        self.active = self._growing(page.segment_offset, page.position, index)
+        self._parts = (sealed, self._growing(page.segment_offset, page.position, index))
         self.frontier = Frontier(page.end_offset, page.peaks)
         self.start_offset = max(page.start_offset, self._first_offset())
         self.end_offset = page.end_offset
@@ -107,7 +130,7 @@ class ReaderLog:
         size = self.pool.size(path)
         if size == self._scanned_size and firsts[-1] == self.active.first_offset:
             return
-        self._list_segments(firsts[-1])
+        sealed = self._list_segments(firsts[-1])
         entries: list[IndexEntry] = []
         end_offset, end_position, largest = firsts[-1], 0, TIMESTAMP_MIN
         for run in scan_segment(self.pool, path, position=0, expected_offset=firsts[-1]):
@@ -115,7 +138,7 @@ class ReaderLog:
             largest = entries[-1].largest_timestamp_ms if entries else largest
             end_offset, end_position = run.next_offset, run.end_position
         index = ScannedIndex(layout.segment_index(self.directory, firsts[-1]), entries)
-        self.active = self._growing(firsts[-1], end_position, index)
+        self._parts = (sealed, self._growing(firsts[-1], end_position, index))
         self.frontier = self._frontier_of_files(end_offset)
         start = read_start(self.pool, layout.start_file(self.directory))
         self.start_offset = max(start, self._first_offset())
@@ -137,11 +160,11 @@ class ReaderLog:
     def _first_offset(self) -> int:
         return self.all_segments[0].first_offset
 
-    def _list_segments(self, last: int) -> None:
+    def _list_segments(self, last: int) -> tuple[SealedSegment, ...]:
         known = {segment.first_offset: segment for segment in self.segments}
         firsts = [first for first in self._offsets_on_disk() if first <= last]
         pairs = itertools.pairwise(firsts)
-        self.segments = tuple(
+        return tuple(
             known.get(first) or SealedSegment(self.pool, self.directory, first, following)
             for first, following in pairs
         )

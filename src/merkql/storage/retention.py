@@ -56,6 +56,9 @@ class RetentionConfig:
                 raise ValueError(f"retention {name} is at least 1 (or None), not {value}")
 
 
+NO_LIMITS = RetentionConfig()
+
+
 def visible_start(log: AnyLog, retention: RetentionConfig, now_ms: int) -> int:
     """The first offset that is shown now."""
     start = log.start_offset

@@ -32,13 +32,15 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
     """Check every batch, index entry, leaf and stored hash of one partition. Writes nothing."""
     if log.damage is not None:
         raise log.damage
-    end_offset, root = log.end_offset, log.frontier.root()
-    segments = log.all_segments
+    end_offset, end_position = log.tip  # before the segments: a roll in between only adds some
+    segments = [s for s in log.all_segments if s.first_offset <= end_offset]
     first = segments[0].first_offset
     frontier = Frontier(first, peaks_at(first, log.tree.read) if first else b"")
     size = 0
     for segment in segments:
         stop = segment.end_position
+        if not isinstance(segment, SealedSegment):
+            stop = end_position if end_offset > segment.first_offset else 0
         number, largest = 0, TIMESTAMP_MIN
         for run in scan_segment(
             log.pool, segment.path, position=0, expected_offset=segment.first_offset, end=stop
@@ -55,7 +57,8 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
                 progress(frontier.size - first, end_offset - first)
         if isinstance(segment, SealedSegment) and frontier.size != segment.end_offset:
             raise CorruptionError(segment.path, stop, f"ends at offset {frontier.size}")
-    if frontier.size == end_offset and frontier.root() != root:
+    current = log.frontier
+    if frontier.size == current.size and frontier.root() != current.root():
         raise CorruptionError(log.tree.directory, 0, "the records do not lead to the root")
     return VerifyReport(log.id.topic, log.id.index, first, frontier.size, size, frontier.root())
 
