@@ -14,7 +14,8 @@ from merkql._core.frontier cimport (
 )
 from merkql._core.sha256 cimport node_hash_many
 
-from merkql._core.frontier import EMPTY_ROOT, HASH_BYTES, STORED_LEVEL_STRIDE, Frontier  # no-cython-lint
+from merkql._core.frontier import EMPTY_ROOT
+from merkql._core.frontier import HASH_BYTES, STORED_LEVEL_STRIDE, Frontier  # no-cython-lint
 
 cdef enum:
     # Whole nodes a plan may want: a path, the ragged edge that one of its parts folds, a leaf.
