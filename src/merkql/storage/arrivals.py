@@ -13,7 +13,7 @@ class Arrivals:
     def __init__(self) -> None:
         self.version = 0
         self.topics_version = 0  # goes up with topics and partitions alone
-        # Taken by `with self._lock`, never by `with self._changed`: that one enters in Python, and a
+        # Taken by `with self._lock`, never `with self._changed`: that one enters in Python, and a
         # Ctrl-C between the lock and the block would leave it locked for ever.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
