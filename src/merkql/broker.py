@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -143,6 +142,8 @@ class Broker:
 
         Nothing is synced to the disk and topics have durability ``"disk"`` by default.
         """
+        import tempfile  # dear to import, and needed here alone
+
         path = tempfile.mkdtemp(prefix="merkql-")
         options.setdefault("default_durability", "disk")
         try:
@@ -150,6 +151,7 @@ class Broker:
         except BaseException:
             _remove_temporary(path, os.getpid())
             raise
+        broker._engine.discards = True
         broker._remove = weakref.finalize(broker, _remove_temporary, path, os.getpid())
         return broker
 

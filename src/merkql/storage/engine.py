@@ -56,6 +56,7 @@ class Engine:
         self.threads: list[threading.Thread] = []
         self.info = open_directory(files, root, read_only=read_only)
         self.closed_reason = ""
+        self.discards = False  # the directory is removed after the close
         self.disowned = False  # by a fork: the parent has what this describes
         self._boot_id = boot_id()
         self._lock: WriterLock | None = None
@@ -190,6 +191,9 @@ class Engine:
     def _close_writer(self) -> None:
         writer = self.writer
         writer.complete_pending()
+        if self.discards:
+            writer.wal.close(clean=False)
+            return
         clean = False
         try:
             if writer.failure is None:
