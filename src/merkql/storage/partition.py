@@ -20,9 +20,9 @@ from merkql.storage import retention as retaining
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
-from merkql.storage.recovery import rebuild_whole_tree
 from merkql.storage.salvage import SalvagedRange, missing_segment, salvage
 from merkql.storage.segment import SealedSegment, Segment
+from merkql.storage.tree_repair import rebuild_whole_tree
 from merkql.storage.verification import VerifyReport, verify_log
 
 if TYPE_CHECKING:

@@ -12,10 +12,8 @@ import logging
 from dataclasses import dataclass
 
 from merkql._core.batch_header import scan
-from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
-from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page
 from merkql.storage.batch_search import find_whole_batch
@@ -27,7 +25,7 @@ from merkql.storage.offset_index import (
     encode_entry,
     running_entries,
 )
-from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
+from merkql.storage.partition_log import SALT_SIZE, PartitionLog
 from merkql.storage.segment import (
     ActiveSegment,
     BatchTuple,
@@ -37,6 +35,7 @@ from merkql.storage.segment import (
 )
 from merkql.storage.start_file import read_start, write_start
 from merkql.storage.tail_page import TailState
+from merkql.storage.tree_repair import mend_tree, tree_reaches
 
 logger = logging.getLogger("merkql.recovery")
 
@@ -108,7 +107,7 @@ def _mend(
     _open_tail(log, tail)
     if log.damage is None:
         retained_away = _take_retained_away(log)
-        _rebuild_tree(log, tail, trusted)
+        mend_tree(log, trusted)
         if log.damage is None:
             log.sync_point()
             log.write_tail_page()
@@ -133,7 +132,7 @@ def _take_retained_away(log: PartitionLog) -> list[SealedSegment]:
     """Leave out the segments that a retention or compaction was removing when it was cut off."""
     count = sum(segment.end_offset <= log.start_offset for segment in log.segments)
     retained_away = log.segments[:count]
-    if not retained_away or not _tree_reaches(log, retained_away[-1].end_offset):
+    if not retained_away or not tree_reaches(log, retained_away[-1].end_offset):
         return []  # where hashes are missing the records are needed to make them again
     log.segments = log.segments[count:]
     return list(retained_away)
@@ -157,7 +156,7 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
     if (
         pool.size(layout.segment(log.directory, page.segment_offset)) != page.position
         or index_size != page.index_count * ENTRY_SIZE
-        or not _tree_reaches(log, page.end_offset)
+        or not tree_reaches(log, page.end_offset)
     ):
         return False
     log.segments = _sealed(log, firsts)
@@ -229,7 +228,7 @@ def _scan_tail(log: PartitionLog, first_offset: int, page: TailState | None) -> 
         and page.segment_offset == first_offset
         and page.checkpoint_position <= file_size
         and _index_reaches(log, first_offset, page)
-        and _tree_reaches(log, page.checkpoint_offset)
+        and tree_reaches(log, page.checkpoint_offset)
     ):
         offset = page.checkpoint_offset
         position = page.checkpoint_position
@@ -373,87 +372,3 @@ def _open_tail(log: PartitionLog, tail: _Tail) -> None:
     log.names_unsynced = True
     log.move_end(tail.end_offset)
     log.start_offset = min(log.start_offset, tail.end_offset)
-
-
-def _tree_reaches(log: PartitionLog, size: int) -> bool:
-    """Whether every tree file is long enough for ``size`` leaves."""
-    level = 0
-    while size >> level:
-        path = layout.tree_level(log.tree.directory, level)
-        if not log.pool.exists(path) or log.pool.size(path) < (size >> level) * HASH_SIZE:
-            return False
-        level += 4
-    return True
-
-
-def _rebuild_tree(log: PartitionLog, tail: _Tail, trusted: TailState | None) -> None:
-    """The tree at the end: from its files as far as they were synced, then from the records."""
-    known = trusted.peaks if trusted is not None and trusted.end_offset == log.end_offset else None
-    try:
-        peaks = _peaks_on_disk(log, tail.scan_offset)
-        if peaks is not None:
-            log.frontier = Frontier(tail.scan_offset, peaks)
-            _append_leaves(log, tail.first_offset, tail.scan_position, tail.scan_offset)
-            if known in (None, log.frontier.peaks):
-                return
-        rebuild_whole_tree(log)
-        if known not in (None, log.frontier.peaks):
-            raise CorruptionError(
-                log.tail_path, 0, "the records do not have the root the tail page states"
-            )
-    except CorruptionError as damage:
-        logger.error("%s", damage)
-        log.damage = damage
-
-
-def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
-    """The peaks of the tree's first ``size`` leaves; None where stored hashes are missing."""
-    if not _tree_reaches(log, size):
-        return None
-    try:
-        return bytes(peaks_at(size, log.tree.read))
-    except CorruptionError as damage:
-        logger.warning("%s", damage)
-        return None
-
-
-def rebuild_whole_tree(log: PartitionLog) -> None:
-    """Make every stored hash again from the records that are here.
-
-    Hashes of records retained away cannot be made again: they have to be there. Cost: a scan.
-    """
-    first = log.all_segments[0].first_offset
-    logger.warning("%s: rebuilding the tree from offset %d", log.tree.directory, first)
-    if not _tree_reaches(log, first):
-        path = layout.tree_level(log.tree.directory, 0)
-        raise CorruptionError(
-            path, 0, f"hashes of records below {first}, which are gone, are missing"
-        )
-    log.frontier = Frontier(first, peaks_at(first, log.tree.read))
-    for segment in log.all_segments:
-        _append_leaves(log, segment.first_offset, 0, segment.first_offset)
-    log.trim_tree()
-
-
-def _append_leaves(log: PartitionLog, segment_offset: int, position: int, offset: int) -> None:
-    """Hash the records of a segment from ``position`` on into the tree and its files."""
-    path = layout.segment(log.directory, segment_offset)
-    end = log.active.end_position if segment_offset == log.active.first_offset else None
-    for run in scan_segment(log.pool, path, position=position, expected_offset=offset, end=end):
-        if run.verdict not in ("", "clean"):
-            raise CorruptionError(path, run.end_position, run.reason)
-        if run.batches:
-            salts = _read_salts(log, run.batches[0][0], run.next_offset)
-            log.tree.write(log.frontier.append(leaf_hashes(run.data, salts=salts)))
-
-
-def _read_salts(log: PartitionLog, first: int, stop: int) -> bytes | None:
-    if not log.settings.erasable:
-        return None
-    path = layout.tree_salts(log.tree.directory)
-    salts = b""
-    if log.pool.exists(path):
-        salts = log.pool.read(path, (stop - first) * SALT_SIZE, first * SALT_SIZE)
-    if len(salts) < (stop - first) * SALT_SIZE:
-        raise CorruptionError(path, first * SALT_SIZE, "salts are missing")
-    return salts
