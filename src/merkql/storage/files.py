@@ -47,9 +47,10 @@ class Files:
     def write(self, descriptor: int, data: Buffer, position: int) -> None:
         """Write all of ``data``; it is in the page cache afterwards, not on the disk."""
         written = os.pwrite(descriptor, data, position)
-        size = len(memoryview(data).cast("B")) if not isinstance(data, bytes) else len(data)
+        size = len(data) if type(data) is bytes else memoryview(data).nbytes
         while written < size:  # a short write is not an error
-            written += os.pwrite(descriptor, memoryview(data)[written:], position + written)
+            rest = memoryview(data).cast("B")[written:]
+            written += os.pwrite(descriptor, rest, position + written)
 
     def write_parts(
         self, descriptor: int, parts: Sequence[bytes | memoryview], position: int

@@ -72,8 +72,11 @@ class OffsetIndex:
         self._pool.write(self.path, data, self.count * ENTRY_SIZE)
         columns = self._columns
         if columns is not None:
-            for column, more in zip(columns, _columns_of(data), strict=True):
-                column.extend(more)
+            offsets, words, timestamps = columns
+            for first, position, check, timestamp in _ENTRY.iter_unpack(data):
+                offsets.append(first)
+                words.append(position | check << 32)
+                timestamps.append(timestamp)
         self.count += len(entries)
 
     def extend_to(self, count: int) -> None:

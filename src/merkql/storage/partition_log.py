@@ -90,6 +90,7 @@ class PartitionLog:
     ) -> None:
         self.pool = pool
         self.directory = directory
+        self.tail_path = layout.tail_page(directory)
         self.id = identity
         self.settings = settings
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
@@ -146,10 +147,6 @@ class PartitionLog:
     def has_salts(self) -> bool:
         """Whether each record has a salt under its digest."""
         return self.settings.erasable
-
-    @property
-    def tail_path(self) -> str:
-        return layout.tail_page(self.directory)
 
     def reserve(self, accumulators: list[RecordAccumulator]) -> None:
         """Roll if it is time and set space aside, so that nothing after the sync can fail for it.
