@@ -31,7 +31,8 @@ _CHECKSUM = struct.Struct("<Q")
 _ENTRY = struct.Struct("<16sIIQQ")  # topic id, partition, reserved, next offset, generation
 HEADER_SIZE = _HEADER.size + _CHECKSUM.size
 ENTRY_SIZE = _ENTRY.size
-_SYNCED = struct.Struct("<Q")  # the lock file: the sequence known to be durable, then the name
+_SYNCED = struct.Struct("<Q")  # the lock file: the sequence known to be durable; behind it
+_NAME_POSITION = _SYNCED.size + _CHECKSUM.size  # the checksum of the group's name, and the name
 
 
 class PartitionKey(NamedTuple):
@@ -111,11 +112,14 @@ class Group:
 
     def make_directory(self) -> None:
         """Make the group's directory where there is none; not durable before the first commit."""
-        for path in (self._parent, self.directory):
-            try:
-                self.files.make_directory(path)
-            except FileExistsError:
-                pass
+        try:
+            self.files.make_directory(self.directory)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:  # an empty directory that a copy of the data left out
+            self.files.make_directory(self._parent)
+            self.files.sync_directory(os.path.dirname(self._parent))
+            self.files.make_directory(self.directory)
 
     @contextmanager
     def locked(self) -> Iterator[GroupLock]:
@@ -244,10 +248,13 @@ class Group:
         The whole name stands there because directory names may be cut, or folded. The file is never
         synced: what a power cut leaves of it costs one more sync, no more.
         """
-        data = self.files.read(lock, _SYNCED.size + layout.NAME_LENGTH_MAX, 0)
-        name = data[_SYNCED.size :].strip(b"\0").decode("ascii", "replace")
-        if not name:
-            self.files.write(lock, bytes(_SYNCED.size) + self.name.encode("ascii"), 0)
+        data = self.files.read(lock, _NAME_POSITION + layout.NAME_LENGTH_MAX, 0)
+        name = _name_in(data)
+        if name is None:
+            own = self.name.encode("ascii")
+            checksum = _CHECKSUM.pack(xxhash.xxh3_64_intdigest(own))
+            self.files.truncate(lock, 0)
+            self.files.write(lock, bytes(_SYNCED.size) + checksum + own, 0)
             return 0
         if name != self.name:
             raise ValueError(
@@ -269,17 +276,20 @@ def list_groups(files: Files, groups_directory: str) -> list[str]:
 
 def _name_of(files: Files, directory: str, entry: str) -> str | None:
     try:
-        name = (
-            read_file(files, layout.group_lock(directory))[_SYNCED.size :]
-            .strip(b"\0")
-            .decode("ascii")
-        )
+        name = _name_in(read_file(files, layout.group_lock(directory)))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
         raise
-    except UnicodeDecodeError:
-        name = ""
-    # Empty: the power failed before it was written, or it is being written now.
-    name = name or re.sub(r"%(3A|2E)", lambda match: chr(int(match[1], 16)), entry)
+    if name is None:  # the power failed before it was written, or it is being written now
+        name = re.sub(r"%(3A|2E)", lambda match: chr(int(match[1], 16)), entry)
     return name if layout.file_name(name) == entry else None
+
+
+def _name_in(lock_file: bytes) -> str | None:
+    """The group's name in the content of its lock file, if it is whole."""
+    name = lock_file[_NAME_POSITION:]
+    (checksum,) = _CHECKSUM.unpack(lock_file[_SYNCED.size : _NAME_POSITION].ljust(8, b"\0"))
+    if not name or checksum != xxhash.xxh3_64_intdigest(name):
+        return None
+    return name.decode("ascii")

@@ -62,6 +62,7 @@ def files() -> CountingFiles:
 def group(tmp_path: Path, files: CountingFiles) -> Group:
     group = Group(files, str(tmp_path / "groups"), "billing")
     group.make_directory()
+    files.calls.clear()
     return group
 
 
