@@ -11,12 +11,18 @@ from merkql._core.batch_decoder import decode
 from merkql._core.batch_header import BatchError
 from merkql._core.leaf import entry as entry_bytes
 from merkql._core.leaf import record_digest
-from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError
-from merkql.proof import ConsistencyProof, Proof, leaf_hash, roots_from_consistency
+from merkql.proof import ConsistencyProof, Proof
 from merkql.storage import layout
 from merkql.storage import retention as retaining
+from merkql.storage.evidence import (
+    consistency_proof,
+    find_leaf,
+    inclusion_proof,
+    root_of,
+    tree_damage,
+)
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
@@ -126,7 +132,7 @@ class Partition:
         """The tree's root over the first ``size`` records ever written, by default all."""
         log = self._owner.open_log(self.index)
         size = self._check_size(log, size, "size")
-        return self._with_tree(log, lambda: self._root_of(log, size))
+        return self._with_tree(log, lambda: root_of(log, size))
 
     def proof(self, offset: int, size: int | None = None) -> Proof:
         """That the record at ``offset`` is in the tree of the first ``size`` records.
@@ -141,7 +147,7 @@ class Partition:
         if offset >= size:
             raise OffsetOutOfRangeError(offset, 0, size)
         entry, salt = self._entry_of(log, offset)
-        return self._with_tree(log, lambda: self._proof(log, offset, size, (entry, salt)))
+        return self._with_tree(log, lambda: inclusion_proof(log, offset, size, (entry, salt)))
 
     def consistency_proof(self, old: int, new: int | None = None) -> ConsistencyProof:
         """That the tree of ``new`` records begins with the tree of ``old``, unchanged."""
@@ -150,23 +156,13 @@ class Partition:
         _check_offset(old, "old")
         if not 1 <= old <= new:
             raise ValueError(f"old is between 1 and {new} records, not {old}")
-        return self._with_tree(log, lambda: self._consistency(log, old, new))
+        return self._with_tree(log, lambda: consistency_proof(log, old, new))
 
     def find(self, leaf_hash: bytes) -> int | None:
         """The offset whose leaf has this hash, or None. Cost: a scan of 32 bytes a record."""
         if not isinstance(leaf_hash, bytes) or len(leaf_hash) != HASH_SIZE:
             raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {leaf_hash!r}")
-        log = self._owner.open_log(self.index)
-        step = (1 << 20) // HASH_SIZE
-        for first in range(0, log.end_offset, step):
-            count = min(step, log.end_offset - first)
-            hashes = log.tree.read([(0, first, count)])[0]
-            at = hashes.find(leaf_hash)
-            while at >= 0 and at % HASH_SIZE:
-                at = hashes.find(leaf_hash, at + 1)
-            if at >= 0:
-                return first + at // HASH_SIZE
-        return None
+        return find_leaf(self._owner.open_log(self.index), leaf_hash)
 
     def offset_for_timestamp(self, timestamp_ms: int) -> int | None:
         """The first offset still shown whose timestamp is at or after ``timestamp_ms``.
@@ -323,63 +319,16 @@ class Partition:
         """The entry of a record that is still shown, and its salt."""
         if offset < self._start_of(log):
             return None, b""
-        record = self.read(offset)
+        try:
+            record = self.read(offset)
+        except OffsetOutOfRangeError:
+            return None, b""  # retained away since we looked
         salt = b""
         if log.has_salts:
             path = layout.tree_salts(log.tree.directory)
             salt = log.pool.read(path, SALT_SIZE, offset * SALT_SIZE)
         digest = record_digest(record.key, record.value, record.headers, salt)
         return entry_bytes(offset, record.timestamp_ms, digest), salt
-
-    def _proof(
-        self, log: AnyLog, offset: int, size: int, content: tuple[bytes | None, bytes]
-    ) -> Proof:
-        entry, salt = content
-        frontier = log.frontier  # once: the writer replaces it
-        current = frontier if size == frontier.size else None
-        leaf, path, root = prove(offset, size, log.tree.read, current)
-        if entry is not None and leaf_hash(entry) != leaf:
-            raise CorruptionError(
-                layout.tree_level(log.tree.directory, 0),
-                offset * HASH_SIZE,
-                f"the leaf of offset {offset} is not that of its record",
-            )
-        if root != self._root_of(log, size):
-            raise _tree_damage(log, f"the path of offset {offset} does not lead to the root")
-        return Proof(
-            index=offset,
-            size=size,
-            leaf_hash=leaf,
-            path=tuple(path),
-            root=root,
-            entry=entry,
-            salt=salt,
-            topic=self.topic,
-            partition=self.index,
-        )
-
-    def _consistency(self, log: AnyLog, old: int, new: int) -> ConsistencyProof:
-        old_root, new_root = self._root_of(log, old), self._root_of(log, new)
-        path = consistency_path(old, new, log.tree.read)
-        return ConsistencyProof(
-            old_size=old, new_size=new, old_root=old_root, new_root=new_root, path=tuple(path)
-        )
-
-    def _root_of(self, log: AnyLog, size: int) -> bytes:
-        frontier = log.frontier  # once: the writer replaces it
-        return frontier.root() if size == frontier.size else self._historical_root(log, size)
-
-    def _historical_root(self, log: AnyLog, size: int) -> bytes:
-        """An old root from the stored hashes, checked to be a past of the root we hold."""
-        if not size:
-            return bytes(EMPTY_ROOT)
-        frontier = log.frontier
-        root = root_at(size, log.tree.read)
-        path = consistency_path(size, frontier.size, log.tree.read)
-        expected = (root, frontier.root())
-        if roots_from_consistency(size, frontier.size, root, path) != expected:
-            raise _tree_damage(log, f"the root over {size} records does not lead to the present")
-        return bytes(root)
 
     def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
         """``work()``, once more with a rebuilt tree where stored hashes are damaged."""
@@ -392,13 +341,9 @@ class Partition:
             before = log.frontier.root()
             rebuild_whole_tree(log)
             if log.frontier.root() != before:
-                log.damage = _tree_damage(log, "the records do not have the root they had")
+                log.damage = tree_damage(log, "the records do not have the root they had")
                 raise log.damage
         return work()
-
-
-def _tree_damage(log: AnyLog, reason: str) -> CorruptionError:
-    return CorruptionError(log.tree.directory, 0, reason)
 
 
 def _first_offset(segment: Segment) -> int:
