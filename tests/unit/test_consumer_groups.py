@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -374,3 +374,40 @@ def test_a_forked_child_has_nothing_of_its_parents_membership(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     fill(broker)
     assert len(consumer.poll()) == 40
+
+
+def test_threads_that_join_and_leave_hand_every_record_out_once(broker: Broker) -> None:
+    """Six members in threads of their own come and go under a producer; each commits what it got.
+
+    Nobody is put out and nobody loses a partition without having committed, so at least once is
+    exactly once here.
+    """
+    total, seen, errors = 3000, [], []
+    done = Event()
+
+    def work(polls: int) -> None:
+        try:
+            with broker.consumer("g", auto_commit=False, rebalance_timeout=60) as consumer:
+                consumer.subscribe(["orders"])
+                while polls and not done.is_set():
+                    records = consumer.poll(timeout=0.02, max_records=40)
+                    seen.extend((one.partition, one.offset) for one in records)
+                    consumer.commit_sync()
+                    polls -= 1
+                    if len(seen) >= total:
+                        done.set()
+        except BaseException as error:
+            errors.append(error)
+            done.set()
+
+    polls = [1 << 30, 7, 1 << 30, 3, 20, 1 << 30]
+    threads = [Thread(target=work, args=[count]) for count in polls]
+    producer = broker.producer()
+    for number in range(total):
+        if number % 500 == 0:
+            threads[number // 500].start()
+        producer.send("orders", b"x", partition=number % 4)
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    assert sorted(seen) == [(p, o) for p in range(4) for o in range(total // 4)]
