@@ -12,6 +12,7 @@ from merkql._core.record import RecordMetadata as RecordMetadata
 from merkql.broker import Broker as Broker
 from merkql.broker import BrokerConfig as BrokerConfig
 from merkql.consumer import Consumer as Consumer
+from merkql.delivery import Delivery as Delivery
 from merkql.errors import ClosedError as ClosedError
 from merkql.errors import CorruptionError as CorruptionError
 from merkql.errors import DirectoryLockedError as DirectoryLockedError
@@ -27,7 +28,6 @@ from merkql.errors import UnknownPartitionError as UnknownPartitionError
 from merkql.errors import UnknownTopicError as UnknownTopicError
 from merkql.errors import WriterFailedError as WriterFailedError
 from merkql.positions import TopicPartition as TopicPartition
-from merkql.producer import Delivery as Delivery
 from merkql.producer import Producer as Producer
 from merkql.proof import ConsistencyProof as ConsistencyProof
 from merkql.proof import Proof as Proof

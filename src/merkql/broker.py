@@ -96,7 +96,7 @@ class Broker:
         self._directory = os.path.abspath(os.fspath(config.path))
         self._groups_directory = layout.groups_directory(self._directory)
         self._lock = threading.Lock()
-        self._open_ones: list[Closeable] = []
+        self._open_ones: weakref.WeakSet[Closeable] = weakref.WeakSet()  # they refer to us
         self._remove: weakref.finalize[..., Broker] | None = None  # of a temporary directory
         weakly = weakref.WeakMethod(self._apply_retention_in_background)
         self._engine = Engine(
@@ -130,10 +130,7 @@ class Broker:
             if options:
                 raise TypeError("with a BrokerConfig give no further options")
             return cls(path)
-        known = [one.name for one in fields(BrokerConfig)][1:]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise TypeError(f"no option {unknown[0]!r}; there are {', '.join(known)}")
+        _check_options(options)
         return cls(BrokerConfig(path, **options))
 
     @classmethod
@@ -142,6 +139,7 @@ class Broker:
 
         Nothing is synced to the disk and topics have durability ``"disk"`` by default.
         """
+        _check_options(options)
         import tempfile  # dear to import, and needed here alone
 
         path = tempfile.mkdtemp(prefix="merkql-")
@@ -273,12 +271,11 @@ class Broker:
         return self._engine.arrivals
 
     def _register(self, closeable: Opened) -> Opened:
-        self._open_ones.append(closeable)
+        self._open_ones.add(closeable)
         return closeable
 
     def _unregister(self, closeable: Closeable) -> None:
-        if closeable in self._open_ones:
-            self._open_ones.remove(closeable)
+        self._open_ones.discard(closeable)
 
     def _apply_retention_in_background(self) -> None:
         if not self.closed:
@@ -302,6 +299,13 @@ class Broker:
         engine = getattr(self, "_engine", None)
         if engine is not None and not self.closed:
             engine.abandon()
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    known = [one.name for one in fields(BrokerConfig)][1:]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"no option {unknown[0]!r}; there are {', '.join(known)}")
 
 
 def _remove_temporary(path: str, process: int) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
+from merkql.delivery import Delivery, Filling
 from merkql.errors import ClosedError, RecordTooLargeError
 from merkql.partitioners import Partitioner, murmur2
 from merkql.storage.committer import Committer
@@ -40,89 +42,6 @@ class ProducerOwner(Protocol):
         """The producer is closed."""
 
 
-class Delivery:
-    """The outcome of one ``send_nowait``, now or later. Can be awaited."""
-
-    __slots__ = ("_index", "_part", "_partition", "_request", "_topic")
-
-    def __init__(self, request: _Filling, part: int, index: int, place: tuple[str, int]) -> None:
-        self._request = request
-        self._part = part
-        self._index = index
-        self._topic, self._partition = place
-
-    def done(self) -> bool:
-        """Whether the record is durable, or refused."""
-        return self._request.done
-
-    def result(self, timeout: float | None = None) -> RecordMetadata:
-        """Where the record is, once it is as durable as its topic says.
-
-        Raises ``TimeoutError`` after ``timeout`` seconds (the record may still become durable), and
-        the error if it was refused.
-        """
-        if not self._request.done and not self._request.wait(timeout):
-            raise TimeoutError(f"the record was not committed within {timeout} seconds")
-        if self._request.error is not None:
-            raise self._request.error
-        offset = self._request.first_offsets[self._part] + self._index
-        timestamp = self._request.parts[self._part][1].timestamp_ms(self._index)
-        return RecordMetadata(self._topic, self._partition, offset, timestamp)
-
-    def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        if not self._request.done:
-            import asyncio  # who awaits has it loaded; the others need not wait for it
-
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-
-            def deliver() -> None:
-                if not future.done():  # a cancelled wait has its end already
-                    future.set_result(None)
-
-            def tell() -> None:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(deliver)
-
-            self._request.call_when_done(tell)
-            yield from future
-        return self.result(0)
-
-
-class _Filling(CommitRequest):
-    """A request that ``send_nowait`` adds to until a leader takes it."""
-
-    __slots__ = ("_callbacks", "_changed", "_lock", "owner", "places")
-
-    def __init__(self, owner: Producer, *, durable: bool) -> None:
-        super().__init__([], durable=durable)
-        self.owner = owner
-        self.places: dict[PartitionLog, int] = {}
-        self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
-        self._changed = threading.Condition(self._lock)
-        self._callbacks: list[Callable[[], None]] = []
-        self.on_done = self._tell
-
-    def wait(self, timeout: float | None) -> bool:
-        with self._lock:
-            return self._changed.wait_for(lambda: self.done, timeout)
-
-    def call_when_done(self, callback: Callable[[], None]) -> None:
-        with self._lock:
-            if not self.done:
-                self._callbacks.append(callback)
-                return
-        callback()
-
-    def _tell(self, _: CommitRequest) -> None:
-        with self._lock:
-            self._changed.notify_all()
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
-        self.owner._delivered(self)
-
-
 class Producer:
     """Sends records. Safe to share between threads; close it, or use it as a context manager."""
 
@@ -133,8 +52,8 @@ class Producer:
         self._committer = broker.committer()
         self._partitioner = partitioner or murmur2
         self._closed_reason = ""
-        self._filling: _Filling | None = None
-        self._undelivered: dict[_Filling, int] = {}
+        self._filling: Filling | None = None
+        self._undelivered: dict[Filling, int] = {}
         self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
         self._flushed = threading.Condition(self._lock)
 
@@ -256,7 +175,7 @@ class Producer:
             request = self._filling
             fresh = request is None or request.taken or request.done
             if fresh or request is None:
-                request = _Filling(self, durable=False)
+                request = Filling(self, durable=False)
             part = request.places.get(log)
             accumulator = RecordAccumulator(0) if part is None else request.parts[part][1]
             before = accumulator.size_bytes
@@ -306,7 +225,7 @@ class Producer:
     ) -> None:
         self.close()
 
-    def _delivered(self, request: _Filling) -> None:
+    def _delivered(self, request: Filling) -> None:
         with self._lock:
             self._undelivered.pop(request, None)
             if not self._undelivered:
@@ -321,8 +240,8 @@ class Producer:
             return topic.partition(partition).index
         count = topic.partition_count
         if key is not None:
-            index = self._partitioner(key, count) if count > 1 else 0
-            if not isinstance(index, int) or not 0 <= index < count:
+            index = _as_int(self._partitioner(key, count)) if count > 1 else 0
+            if type(index) is not int or not 0 <= index < count:
                 raise ValueError(
                     f"the partitioner gave {index!r} for {count} partitions; "
                     f"it has to give 0 to {count - 1}"
@@ -378,6 +297,13 @@ def _log_of(topic: Topic, index: int) -> PartitionLog:
     log: AnyLog = topic.open_log(index)
     assert isinstance(log, PartitionLog)
     return log
+
+
+def _as_int(value: object) -> object:
+    """The int that a number of another library stands for; other things as they are."""
+    if type(value) is int or isinstance(value, bool) or not hasattr(value, "__index__"):
+        return value
+    return operator.index(value)
 
 
 def _is_durable(topic: Topic) -> bool:

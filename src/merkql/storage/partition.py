@@ -108,6 +108,8 @@ class Partition:
         """
         _check_offset(start, "start")
         _check_offset(stop, "stop")
+        if stop < start:
+            raise ValueError(f"stop is at least start, {start}, not {stop}")
         log = self._owner.open_log(self.index)
         if stop > log.end_offset:
             raise OffsetOutOfRangeError(stop, self._start_of(log), log.end_offset)
@@ -126,6 +128,9 @@ class Partition:
         Empty at the end of the log. Raises ``OffsetOutOfRangeError`` below its start and past its
         end. Damage raises ``CorruptionError`` once the records before it have been returned.
         """
+        _check_offset(offset, "offset")
+        _check_positive(max_records, "max_records")
+        _check_positive(max_bytes, "max_bytes")
         return self._fetch(offset, max_records=max_records, size=max_bytes)
 
     def root(self, size: int | None = None) -> bytes:
@@ -197,6 +202,10 @@ class Partition:
         The call for damage: it passes what cannot be read and says which offsets that were.
         """
         _check_offset(start, "start")
+        if stop is not None:
+            _check_offset(stop, "stop")
+            if stop < start:
+                raise ValueError(f"stop is at least start, {start}, not {stop}")
         return salvage(self._owner.open_log(self.index), start, stop)
 
     def _fetch(self, offset: int, *, max_records: int, size: int | None) -> list[Record]:
@@ -360,3 +369,9 @@ def _check_offset(value: object, name: str) -> None:
         raise TypeError(f"{name} is an int, not {value!r}")
     if value < 0:
         raise ValueError(f"{name} is at least 0, not {value}")
+
+
+def _check_positive(value: object, name: str) -> None:
+    _check_offset(value, name)
+    if not value:
+        raise ValueError(f"{name} is at least 1, not 0")

@@ -150,6 +150,8 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
     """Take the page's word, if every file has the size it states."""
     if not firsts or firsts[-1] != page.segment_offset:
         return False
+    if len(firsts) > 1 and firsts[1] <= max(log.start_offset, page.start_offset):
+        return False  # a removal failed: it is done now
     pool = log.pool
     index_path = layout.segment_index(log.directory, page.segment_offset)
     index_size = pool.size(index_path) if pool.exists(index_path) else 0
