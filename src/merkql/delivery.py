@@ -1,0 +1,102 @@
+"""What ``send_nowait`` returns, and the request its records share until a leader takes it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
+
+from merkql._core.record import RecordMetadata
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.writer import CommitRequest
+
+
+class DeliveryOwner(Protocol):
+    """Whoever counts what is on its way."""
+
+    def _delivered(self, request: Filling) -> None:
+        """The request is committed or refused."""
+
+
+class Delivery:
+    """The outcome of one ``send_nowait``, now or later. Can be awaited."""
+
+    __slots__ = ("_index", "_part", "_partition", "_request", "_topic")
+
+    def __init__(self, request: Filling, part: int, index: int, place: tuple[str, int]) -> None:
+        self._request = request
+        self._part = part
+        self._index = index
+        self._topic, self._partition = place
+
+    def done(self) -> bool:
+        """Whether the record is durable, or refused."""
+        return self._request.done
+
+    def result(self, timeout: float | None = None) -> RecordMetadata:
+        """Where the record is, once it is as durable as its topic says.
+
+        Raises ``TimeoutError`` after ``timeout`` seconds (the record may still become durable), and
+        the error if it was refused.
+        """
+        if not self._request.done and not self._request.wait(timeout):
+            raise TimeoutError(f"the record was not committed within {timeout} seconds")
+        if self._request.error is not None:
+            raise self._request.error
+        offset = self._request.first_offsets[self._part] + self._index
+        timestamp = self._request.parts[self._part][1].timestamp_ms(self._index)
+        return RecordMetadata(self._topic, self._partition, offset, timestamp)
+
+    def __await__(self) -> Generator[Any, None, RecordMetadata]:
+        if not self._request.done:
+            import asyncio  # who awaits has it loaded; the others need not wait for it
+
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+
+            def deliver() -> None:
+                if not future.done():  # a cancelled wait has its end already
+                    future.set_result(None)
+
+            def tell() -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(deliver)
+
+            self._request.call_when_done(tell)
+            yield from future
+        return self.result(0)
+
+
+class Filling(CommitRequest):
+    """A request that ``send_nowait`` adds to until a leader takes it."""
+
+    __slots__ = ("_callbacks", "_changed", "_lock", "owner", "places")
+
+    def __init__(self, owner: DeliveryOwner, *, durable: bool) -> None:
+        super().__init__([], durable=durable)
+        self.owner = owner
+        self.places: dict[PartitionLog, int] = {}
+        self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
+        self._changed = threading.Condition(self._lock)
+        self._callbacks: list[Callable[[], None]] = []
+        self.on_done = self._tell
+
+    def wait(self, timeout: float | None) -> bool:
+        with self._lock:
+            return self._changed.wait_for(lambda: self.done, timeout)
+
+    def call_when_done(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if not self.done:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def _tell(self, _: CommitRequest) -> None:
+        with self._lock:
+            self._changed.notify_all()
+            callbacks, self._callbacks = self._callbacks, []
+        self.on_done = None  # else request and method would keep each other alive
+        for callback in callbacks:
+            callback()
+        self.owner._delivered(self)
