@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,12 +13,12 @@ from merkql.errors import ClosedError
 class ThreadGuard:
     """A context for each call: ``RuntimeError`` while another thread is in one.
 
-    The same thread may enter again (a callback that commits). ``check`` runs on every entry.
+    The same thread may enter again (a callback that commits). ``check``, a method, runs on every entry.
     """
 
     def __init__(self, what: str, check: Callable[[], None]) -> None:
         self._what = what
-        self._check = check
+        self._check = weakref.WeakMethod(check)  # a guard does not keep what it guards alive
         self._lock = threading.RLock()
         self.closing = False  # another thread ends it: who comes now is told that
 
@@ -30,7 +31,9 @@ class ThreadGuard:
                 "(close and wakeup may be called from any)"
             )
         try:
-            self._check()
+            check = self._check()
+            if check is not None:
+                check()
         except BaseException:
             self._lock.release()
             raise
