@@ -179,7 +179,7 @@ class Consumer:
             try:
                 with self._guard:
                     chunks = [] if self._woken else self._next_chunks(math.inf, self._max_records)
-                    current = self._round
+                    current, until = self._round, self._clock() + WAIT_SLICE_S
             except ClosedError:
                 return  # as was asked for
             if not chunks:
@@ -188,8 +188,8 @@ class Consumer:
             for place, record in ((place, one) for place, some in chunks for one in some):
                 place.position = place.handed_out = record.offset + 1
                 yield record
-                if self._round != current:
-                    break
+                if self._round != current or self._clock() >= until:
+                    break  # slow work must not keep the group waiting; the rest is fetched anew
 
     def wakeup(self) -> None:
         """End a ``poll`` or iteration that waits, or the next one that would. From any thread."""

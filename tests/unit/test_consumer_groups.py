@@ -292,6 +292,26 @@ def test_a_poll_that_waits_wakes_for_a_topic_that_comes(broker: Broker) -> None:
     thread.join()
 
 
+def test_a_loop_that_works_slowly_does_not_keep_the_group_waiting(
+    broker: Broker, join: Callable[..., Consumer], clock: Clock
+) -> None:
+    fill(broker, 100)
+    first, second = join("a"), join("b")
+    second.close()
+    seen = []
+    for record in first:
+        seen.append((record.partition, record.offset))
+        clock.seconds += 1
+        if len(seen) == 5:
+            second = join("b")
+        if len(seen) == 10:
+            break
+    taken = places(second.poll())
+    assert len(taken) > 150
+    assert not taken & set(seen)
+    assert sorted(numbers(first) + numbers(second)) == [0, 1, 2, 3]
+
+
 def test_subscribing_anew_keeps_what_both_cover(
     broker: Broker, join: Callable[..., Consumer], journal: Journal
 ) -> None:
