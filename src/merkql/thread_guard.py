@@ -13,7 +13,8 @@ from merkql.errors import ClosedError
 class ThreadGuard:
     """A context for each call: ``RuntimeError`` while another thread is in one.
 
-    The same thread may enter again (a callback that commits). ``check``, a method, runs on every entry.
+    The same thread may enter again (a callback that commits). ``check``, a method, runs on every
+    entry.
     """
 
     def __init__(self, what: str, check: Callable[[], None]) -> None:
