@@ -144,6 +144,8 @@ def read_rows() -> list[Row]:
         Row("proof made", SECONDS, Subject("prove.Prove.time_made"), {}, (at_most(8e-6),)),
         Row("proof verified by proof.py", SECONDS, Subject("prove.Prove.time_verified"), {},
             (at_most(40e-6),)),
+        Row("proof made and verified", SECONDS, Subject("prove.Prove.time_made_and_verified"), {},
+            (at_most(15e-6),)),
         Row("SHA-256 of leaves", RATE, Subject(leaves, ("merkql",)),
             {"hashlib": Subject(leaves, ("hashlib",))}, (at_least(8_000_000),)),
         Row("verify", RATE, Subject("recover.Verify.time_verify"), {}, (at_least(2_000_000),)),

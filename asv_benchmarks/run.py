@@ -141,7 +141,8 @@ def machine(directory: Path) -> str:
     """What the figures were measured on."""
     return (
         f"Python {platform.python_version()}, {platform.system()} {platform.release()} "
-        f"{platform.machine()}, {os.cpu_count()} CPUs, {disk.file_system(directory) or 'unknown'}; "
+        f"{platform.machine()}, {os.cpu_count()} CPUs, {disk.file_system(directory) or 'unknown'}, "
+        f"load {os.getloadavg()[0]:.1f} at the start; "
         "256-byte records, tree on, defaults unless the row says otherwise"
     )
 

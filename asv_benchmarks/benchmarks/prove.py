@@ -35,6 +35,11 @@ class Prove:
         for proof, record in zip(self.proofs, self.records, strict=True):
             assert proof.verify(record), f"the proof of offset {record.offset} does not hold"
 
+    def time_made_and_verified(self) -> None:
+        prove = self.partition.proof
+        for offset, record in zip(self.offsets, self.records, strict=True):
+            assert prove(offset).verify(record), f"the proof of offset {offset} does not hold"
+
     def teardown(self) -> None:
         self.broker.close()
 
