@@ -61,11 +61,11 @@ def crash_then_write(session: CrashSession) -> None:
     """WAL files of a session that died are used by the next."""
     session.create("t")
     for n in range(3):
-        session.send("t", 0, events(1, first=n))
+        session.send("t", 0, events(1, 900, first=n))
     session.crash_and_reopen()
-    session.send("t", 0, events(2, first=3))
+    session.send("t", 0, events(2, 900, first=3))
     session.crash_and_reopen()
-    session.send("t", 0, events(1, first=5))
+    session.send("t", 0, events(1, 900, first=5))
 
 
 def roll(session: CrashSession) -> None:
@@ -135,13 +135,28 @@ def clean_close(session: CrashSession) -> None:
     session.close()
 
 
+def group_of_several_batches(session: CrashSession) -> None:
+    """A call whose records are cut into batches is still all or nothing."""
+    session.create("t")
+    session.send("t", 0, events(2, 100))
+    session.send("t", 0, events(30, 1200, first=2))
+    session.send("t", 0, events(1, first=32))
+
+
 def erasable(session: CrashSession) -> None:
+    """Salts cannot be made again: they have to be durable before the WAL forgets them."""
+    session.create("t", erasable=True)
+    for n in range(9):
+        session.send("t", 0, events(2, 1500, first=2 * n))
+        if n >= 3:
+            session.tend()
+
+
+def erasable_roll(session: CrashSession) -> None:
     session.create("t", erasable=True, segment_bytes=4096)
     session.tend()
-    session.send("t", 0, events(2))
-    session.tend()
     for n in range(3):
-        session.send("t", 0, events(2, 1500, first=2 + 2 * n))
+        session.send("t", 0, events(2, 1500, first=2 * n))
     session.tend()
 
 
@@ -170,6 +185,8 @@ WORKLOADS = [
     partitions_added,
     offsets_committed,
     clean_close,
+    group_of_several_batches,
     erasable,
+    erasable_roll,
     disk_durability,
 ]

@@ -42,23 +42,30 @@ class Limits:
     """How much of a workload's states to visit; the choice depends on the seed alone."""
 
     seed: int = 1
-    share: float = 1.0  # of the states of the model
-    deep_share: float = 0.0  # of the visited states: crashes in their recovery too
+    visits: int = 200  # about how many states
+    deep_share: float = 0.02  # of the visited states: crashes in their recovery too
     failures_max: int = 3
 
 
 class Explorer:
     """One workload, run once on a recording seam, and its crash states."""
 
-    def __init__(self, scratch: str, workload: Workload, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        scratch: str,
+        workload: Workload,
+        limits: Limits | None = None,
+        plant: Callable[[pytest.MonkeyPatch], None] = lambda patch: None,
+    ) -> None:
         self._scratch = scratch
+        self._plant = plant
         self._limits = limits or Limits()
         self._rng = random.Random(self._limits.seed)
         self._seen: set[bytes] = set()
         self._names = itertools.count()
         self.findings = Findings()
         with pinned(self._limits.seed) as patch:
-            self._patch = patch
+            plant(patch)
             root = self._fresh()
             os.makedirs(root)
             session = CrashSession(root)
@@ -71,12 +78,17 @@ class Explorer:
             shutil.rmtree(root)
 
     def run(self) -> Findings:
+        """Visit a choice of the states; the same for the same seed."""
+        total = sum(1 for _ in self._crashes())
+        share = self._limits.visits / total
         with pinned(self._limits.seed) as self._patch:
-            for power_cut, label, image, promised, offered in self._crashes():
+            self._plant(self._patch)
+            for power_cut, label, make_image, promised, offered in self._crashes():
                 self.findings.states += 1
-                if self._rng.random() >= self._limits.share or not self._is_new(
-                    image, (power_cut, promised, offered)
-                ):
+                if self._rng.random() >= share:
+                    continue
+                image = make_image()
+                if not self._is_new(image, (power_cut, promised, offered)):
                     continue
                 self.findings.distinct += 1
                 self._visit(
@@ -88,8 +100,9 @@ class Explorer:
                     break
         return self.findings
 
-    def _crashes(self) -> Iterator[tuple[bool, str, Image, int, int]]:
+    def _crashes(self) -> Iterator[tuple[bool, str, Callable[[], Image], int, int]]:
         disk = DiskModel()
+        rng = random.Random(self._limits.seed)
         promised = offered = 0
         for number, entry in enumerate(self.journal):
             if entry[0] != "mark":
@@ -100,9 +113,9 @@ class Explorer:
             else:
                 promised = entry[2]
             where = f"after {number} {_short(entry)}"
-            yield False, f"{where}: killed", disk.running(), promised, offered
-            for label, image in disk.states(self._rng):
-                yield True, f"{where}: power cut, {label}", image, promised, offered
+            yield False, f"{where}: killed", disk.running, promised, offered
+            for label, make_image in disk.states(rng):
+                yield True, f"{where}: power cut, {label}", make_image, promised, offered
 
     def _is_new(self, image: Image, rest: object) -> bool:
         digest = hashlib.blake2b(repr(rest).encode(), digest_size=16)
@@ -139,9 +152,9 @@ class Explorer:
                 return
             disk.follow(entry)
             states = list(disk.states(self._rng))
-            for below, image in self._rng.sample(states, min(3, len(states))):
+            for below, make_image in self._rng.sample(states, min(3, len(states))):
                 root = self._fresh()
-                write_image(image, root)
+                write_image(make_image(), root)
                 try:
                     judge(root, VolatileFiles(), expectation, self._patch)
                 except Exception as error:

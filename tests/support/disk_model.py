@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from support.recorder import Entry
 
@@ -81,31 +82,29 @@ class DiskModel:
 
     def running(self) -> Image:
         """What the running system sees: every operation done."""
-        return self._image(
-            self._now, None, {n: [(o, 0, None) for o in p] for n, p in self._pending.items()}
-        )
+        return self._image(None, {n: _whole(ops) for n, ops in self._pending.items()})
 
-    def states(self, rng: random.Random) -> Iterator[tuple[str, Image]]:
-        """Every image of the model (a choice where there are too many), with a word for it."""
+    def states(self, rng: random.Random) -> Iterator[tuple[str, Callable[[], Image]]]:
+        """Every image of the model (a choice where there are too many), with a word for it.
+
+        Images are made when called for, which has to be before the journal is followed further.
+        """
         names = list(self._name_states())
-        nothing: dict[int, list[_Part]] = {}
         everything = {n: _whole(ops) for n, ops in self._pending.items()}
         for label, keep in names:
-            yield f"{label}, no unsynced data", self._image(self._now, keep, nothing)
-            yield f"{label}, all data", self._image(self._now, keep, everything)
+            yield f"{label}, no unsynced data", partial(self._image, keep, {})
+            yield f"{label}, all data", partial(self._image, keep, everything)
         first, last = names[0], names[-1]
         for node, operations in self._pending.items():
             for what, parts in _data_states(operations, rng):
                 label = f"file {node}: {what}"
-                yield f"{last[0]}, {label}", self._image(self._now, last[1], {node: parts})
-                yield (
-                    f"{last[0]}, {label}, the others whole",
-                    self._image(self._now, last[1], {**everything, node: parts}),
-                )
+                alone, among = {node: parts}, {**everything, node: parts}
+                yield f"{last[0]}, {label}", partial(self._image, last[1], alone)
+                yield f"{last[0]}, {label}, others whole", partial(self._image, last[1], among)
                 if first is not last:
                     yield (
-                        f"{first[0]}, {label}, the others whole",
-                        self._image(self._now, first[1], {**everything, node: parts}),
+                        f"{first[0]}, {label}, others whole",
+                        partial(self._image, first[1], among),
                     )
 
     def _name_states(self) -> Iterator[tuple[str, list[_NameChange]]]:
@@ -120,15 +119,9 @@ class DiskModel:
                 yield "names but those of one directory", others
         yield f"{count} of {count} names", self._changes
 
-    def _image(
-        self,
-        top: _Directory,
-        changes: list[_NameChange] | None,
-        parts: dict[int, list[_Part]],
-    ) -> Image:
+    def _image(self, changes: list[_NameChange] | None, parts: dict[int, list[_Part]]) -> Image:
         image: Image = {}
-        cut = _Image(self, changes, parts)
-        cut.fill(image, top, "")
+        _Image(self, changes, parts).fill(image, self._now, "")
         return image
 
     def _adopt(self, root: str, nodes: dict[str, int]) -> None:

@@ -1,0 +1,138 @@
+"""Would the crash tests see it? Each of these puts a known mistake in, and has to be caught."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from crash import workloads
+from merkql._core import frame
+from merkql.storage import partition_log, recovery, retention, segment, wal
+from support.crash_explorer import Explorer, Limits, Workload
+from support.recorder import RecordingFiles
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def acknowledges_before_the_sync(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(wal.Wal, "sync", lambda self: None)
+
+
+def never_syncs_a_directory(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RecordingFiles, "sync_directory", lambda self, path: None)
+
+
+def checks_no_frame(patch: pytest.MonkeyPatch) -> None:
+    digest = SimpleNamespace(update=lambda part: None, intdigest=lambda: 0)
+    fake = SimpleNamespace(
+        xxh3_64=lambda data, seed: digest, xxh3_64_intdigest=lambda data, seed: 0
+    )
+    patch.setattr(frame, "xxhash", fake)
+
+
+def recycles_a_file_too_early(patch: pytest.MonkeyPatch) -> None:
+    def take_free(self: wal.Wal, size: int) -> object:
+        return self._free.pop() if self._free else None
+
+    patch.setattr(wal.Wal, "_take_free", take_free)
+
+
+def forgets_the_wal_before_the_segment_is_durable(patch: pytest.MonkeyPatch) -> None:
+    def sync_point(self: partition_log.PartitionLog) -> None:
+        self.checkpoint = self._tip
+
+    patch.setattr(partition_log.PartitionLog, "sync_point", sync_point)
+
+
+def seals_without_a_sync(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(segment.ActiveSegment, "sync", lambda self: None)
+
+
+def renames_before_the_sync(patch: pytest.MonkeyPatch) -> None:
+    _skip_syncs_of(patch, ".tmp")
+
+
+def never_syncs_salts(patch: pytest.MonkeyPatch) -> None:
+    _skip_syncs_of(patch, "salts")
+
+
+def never_syncs_committed_offsets(patch: pytest.MonkeyPatch) -> None:
+    _skip_syncs_of(patch, "offsets")
+
+
+def never_syncs_names_of_a_tree(patch: pytest.MonkeyPatch) -> None:
+    original = RecordingFiles.sync_directory
+
+    def sync_directory(self: RecordingFiles, path: str) -> None:
+        if os.path.basename(path) != "tree":
+            original(self, path)
+
+    patch.setattr(RecordingFiles, "sync_directory", sync_directory)
+
+
+def compacts_without_keeping_the_start(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(retention, "keep_start", lambda log, start: None)
+
+
+def replays_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "_replay", lambda log, tail, sections: None)
+
+
+def replays_without_a_sync(patch: pytest.MonkeyPatch) -> None:
+    """The next session's frames say that what was replayed is not needed any more."""
+    original = recovery.open_log
+
+    def open_log(log: partition_log.PartitionLog, **options: object) -> object:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(segment.ActiveSegment, "sync", lambda self: None)
+            return original(log, **options)  # type: ignore[arg-type]
+
+    patch.setattr("merkql.storage.engine.open_log", open_log)
+
+
+def _skip_syncs_of(patch: pytest.MonkeyPatch, ending: str) -> None:
+    original = RecordingFiles.sync
+
+    def sync(self: RecordingFiles, descriptor: int) -> None:
+        if not os.readlink(f"/proc/self/fd/{descriptor}").endswith(ending):
+            original(self, descriptor)
+
+    patch.setattr(RecordingFiles, "sync", sync)
+
+
+PLANTED: list[tuple[Plant, Workload]] = [
+    (acknowledges_before_the_sync, workloads.one_small_append),
+    (never_syncs_a_directory, workloads.one_small_append),
+    (checks_no_frame, workloads.group_of_several_batches),
+    (recycles_a_file_too_early, workloads.crash_then_write),
+    (forgets_the_wal_before_the_segment_is_durable, workloads.wal_files_change),
+    (seals_without_a_sync, workloads.roll),
+    (renames_before_the_sync, workloads.clean_close),
+    (never_syncs_salts, workloads.erasable),
+    (never_syncs_committed_offsets, workloads.offsets_committed),
+    (never_syncs_names_of_a_tree, workloads.erasable),
+    (compacts_without_keeping_the_start, workloads.compaction),
+    (replays_nothing, workloads.append_spanning_sectors),
+    (replays_without_a_sync, workloads.crash_then_write),
+]
+
+
+@pytest.fixture
+def scratch() -> Iterator[str]:
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place) as path:
+        logging.disable(logging.CRITICAL)
+        yield path
+        logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(("plant", "workload"), PLANTED, ids=lambda part: part.__name__)
+def test_mistake_is_caught(scratch: str, plant: Plant, workload: Workload) -> None:
+    visits = 3000 if plant is recycles_a_file_too_early else 600  # few states show that one
+    limits = Limits(visits=visits, failures_max=1)
+    assert Explorer(scratch, workload, limits, plant).run().failures
