@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import os
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
 
-from merkql.errors import CorruptionError, ReadOnlyError, UnknownPartitionError, UnknownTopicError
+from merkql.errors import (
+    CorruptionError,
+    FormatError,
+    ReadOnlyError,
+    UnknownPartitionError,
+    UnknownTopicError,
+)
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import read_file, replace_file
@@ -136,7 +143,7 @@ class Topic:
                 f"topic {self.name!r} has {len(self._partitions)} partitions; "
                 f"they cannot be made {count}"
             )
-        with self._owner.exclusive():
+        with self.exclusive():
             make_partition_directories(self._owner.pool, self._directory, count)
             self._change(partitions=count)
             self._logs += [None] * (count - len(self._logs))
@@ -152,6 +159,7 @@ class Topic:
         durability: str | None = None,
         compression: str | None = None,
         segment_bytes: int | None = None,
+        segment_age_ms: int | None = None,
     ) -> None:
         """Change what is given; durable when it returns. Compression holds for new records.
 
@@ -162,8 +170,9 @@ class Topic:
             "durability": durability,
             "compression": compression,
             "segment_bytes": segment_bytes,
+            "segment_age_ms": segment_age_ms,
         }
-        with self._owner.exclusive():
+        with self.exclusive():
             for index in range(len(self._logs)):
                 log = self.open_log(index)
                 if isinstance(log, PartitionLog) and log.damage is None:
@@ -191,11 +200,15 @@ class Topic:
         """The partitions that were used since the broker opened."""
         return [log for log in self._logs if isinstance(log, PartitionLog)]
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
         """Hold the writer still; ``ReadOnlyError`` where nothing may be written."""
         if self._owner.read_only:
             raise ReadOnlyError("the broker was opened with read_only=True")
-        return self._owner.exclusive()
+        with self._owner.exclusive():
+            if self.deleted:  # another topic may have the name and the directory by now
+                raise UnknownTopicError(self.name, "it was deleted")
+            yield
 
     def apply_retention(self) -> int:
         """Apply retention to every partition; the bytes freed. By the leader only."""
@@ -247,6 +260,7 @@ class Topic:
         for log in self.opened_logs():
             log.settings.compression = config.compression
             log.settings.segment_bytes = config.segment_bytes
+            log.settings.segment_age_ms = config.segment_age_ms
             log.settings.durable = config.durability == "fsync"
 
 
@@ -273,12 +287,21 @@ def write_topic(
 
 
 def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicConfig]:
-    """A topic's name, id and configuration; ``CorruptionError`` for a file that is not one."""
+    """A topic's name, id and configuration.
+
+    Raises ``CorruptionError`` for a file that is not one, ``FormatError`` for a newer one.
+    """
     path = layout.topic_config(topic_directory)
     try:
         content = json.loads(read_file(pool.files, path))
-        if content.pop("format") != FORMAT:
-            raise ValueError("written by a newer version")
+        stated = content.pop("format")
+        if isinstance(stated, int) and stated > FORMAT:
+            raise FormatError(
+                f"{path} has format {stated}; this version of merkql knows formats up to {FORMAT}: "
+                "install a newer one"
+            )
+        if stated != FORMAT:
+            raise ValueError(f"format {stated!r}")
         name = layout.check_name(content.pop("name"), "topic")
         topic_id = bytes.fromhex(content.pop("id"))
         content["retention"] = RetentionConfig(**content["retention"])

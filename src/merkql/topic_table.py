@@ -8,7 +8,14 @@ import os
 import threading
 from dataclasses import dataclass
 
-from merkql.errors import CorruptionError, ReadOnlyError, TopicExistsError, UnknownTopicError
+from merkql.errors import (
+    CorruptionError,
+    FormatError,
+    MerkqlError,
+    ReadOnlyError,
+    TopicExistsError,
+    UnknownTopicError,
+)
 from merkql.storage import layout
 from merkql.storage.engine import Engine
 from merkql.storage.files import remove_tree
@@ -33,7 +40,7 @@ class TopicTable:
         self._defaults = defaults
         self._lock = threading.Lock()
         self._topics: dict[str, Topic] = {}
-        self._damaged: dict[str, CorruptionError] = {}  # by directory name
+        self._damaged: dict[str, MerkqlError] = {}  # by directory name
 
     def load(self) -> None:
         """Find the topics on disk and bring those the WAL names up to date."""
@@ -172,9 +179,12 @@ class TopicTable:
     def _read(self, path: str, entry: str) -> None:
         try:
             name, topic_id, config = read_topic(self._engine.pool, path)
-        except (CorruptionError, FileNotFoundError, NotADirectoryError) as error:
+        except (CorruptionError, FormatError) as error:
+            logger.error("%s", error)
+            self._damaged[entry] = error
+            return
+        except (FileNotFoundError, NotADirectoryError) as error:
             damage = CorruptionError(path, 0, f"not a topic: {error}")
-            damage.__cause__ = error
             logger.error("%s", damage)
             self._damaged[entry] = damage
             return

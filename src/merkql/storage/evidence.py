@@ -6,6 +6,7 @@ damaged hash file is an error and never a wrong proof.
 
 from __future__ import annotations
 
+from merkql._core.frontier import Frontier
 from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
 from merkql.errors import CorruptionError
 from merkql.proof import ConsistencyProof, Proof, leaf_hash, roots_from_consistency
@@ -67,16 +68,20 @@ def consistency_proof(log: AnyLog, old: int, new: int) -> ConsistencyProof:
 
 
 def find_leaf(log: AnyLog, wanted: bytes) -> int | None:
-    """The offset of the first leaf with this hash, or None."""
+    """The offset of the first leaf with this hash, or None, once all leaves led to the root."""
     step = (1 << 20) // HASH_SIZE
-    end = log.end_offset
-    for first in range(0, end, step):
-        hashes = log.tree.read([(0, first, min(step, end - first))])[0]
+    known = log.frontier
+    read = Frontier()
+    for first in range(0, known.size, step):
+        hashes = log.tree.read([(0, first, min(step, known.size - first))])[0]
+        read.append(hashes)
         at = hashes.find(wanted)
         while at >= 0 and at % HASH_SIZE:
             at = hashes.find(wanted, at + 1)
         if at >= 0:
             return first + at // HASH_SIZE
+    if read.peaks != known.peaks:
+        raise tree_damage(log, "the stored leaves do not lead to the root")
     return None
 
 

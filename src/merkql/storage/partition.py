@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,18 +24,19 @@ from merkql.storage.evidence import (
     root_of,
     tree_damage,
 )
-from merkql.storage.index_repair import AnyLog, with_index
+from merkql.storage.index_repair import AnyLog, repair_index, with_index
 from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
 from merkql.storage.salvage import SalvagedRange, missing_segment, salvage
 from merkql.storage.segment import SealedSegment, Segment
 from merkql.storage.tree_repair import rebuild_whole_tree
-from merkql.storage.verification import VerifyReport, verify_log
+from merkql.storage.verification import DerivedDamageError, VerifyReport, verify_log
 
 if TYPE_CHECKING:
     from merkql.storage.retention import RetentionConfig
 
 Result = TypeVar("Result")
+logger = logging.getLogger("merkql.recovery")
 FETCH_BYTES = 1 << 20
 RECORDS_UNLIMITED = 1 << 31
 RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
@@ -167,7 +169,8 @@ class Partition:
         """The offset whose leaf has this hash, or None. Cost: a scan of 32 bytes a record."""
         if not isinstance(leaf_hash, bytes) or len(leaf_hash) != HASH_SIZE:
             raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {leaf_hash!r}")
-        return find_leaf(self._owner.open_log(self.index), leaf_hash)
+        log = self._owner.open_log(self.index)
+        return self._with_tree(log, lambda: find_leaf(log, leaf_hash))
 
     def offset_for_timestamp(self, timestamp_ms: int) -> int | None:
         """The first offset still shown whose timestamp is at or after ``timestamp_ms``.
@@ -189,12 +192,25 @@ class Partition:
             return retaining.compact(self._writable(), self._owner.retention, self._now_ms())
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-        """Recompute every checksum, leaf and root from the records up; writes nothing.
+        """Recompute every checksum, leaf and root from the records up.
 
         ``progress`` is told records done and records in all. Raises ``CorruptionError`` at the
-        first thing that is wrong. Cost: a full read.
+        first thing that is wrong; only where records are sound and what is derived from them is
+        not (index, stored hashes), a broker that writes makes that again, logs it, and goes on.
+        Cost: a full read.
         """
-        return verify_log(self._owner.open_log(self.index), progress)
+        log = self._owner.open_log(self.index)
+        try:
+            return verify_log(log, progress)
+        except DerivedDamageError as damage:
+            if not isinstance(log, PartitionLog):
+                raise
+            logger.warning("%s", damage)
+        with self._owner.exclusive():
+            self._rebuild_tree(log)
+            for segment in log.all_segments:
+                repair_index(log, segment)
+        return verify_log(log, progress)
 
     def salvage(self, start: int = 0, stop: int | None = None) -> SalvagedRange:
         """What is intact between two offsets of a damaged partition, and what is not.
@@ -347,12 +363,15 @@ class Partition:
             if not isinstance(log, PartitionLog) or log.damage is not None:
                 raise
         with self._owner.exclusive():
-            before = log.frontier.root()
-            rebuild_whole_tree(log)
-            if log.frontier.root() != before:
-                log.damage = tree_damage(log, "the records do not have the root they had")
-                raise log.damage
+            self._rebuild_tree(log)
         return work()
+
+    def _rebuild_tree(self, log: PartitionLog) -> None:
+        before = log.frontier.root()
+        rebuild_whole_tree(log)
+        if log.frontier.root() != before:
+            log.damage = tree_damage(log, "the records do not have the root they had")
+            raise log.damage
 
 
 def _first_offset(segment: Segment) -> int:

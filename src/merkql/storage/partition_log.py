@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from dataclasses import dataclass
 
 from merkql._core.accumulator import RecordAccumulator
@@ -108,7 +107,6 @@ class PartitionLog:
         self.unsynced_bytes = 0
         self._tree_allocated: dict[int, int] = {}
         self._salts_allocated = 0
-        self._segment_born = time.monotonic()
         self._sync_lock = threading.Lock()
 
     @property
@@ -159,7 +157,7 @@ class PartitionLog:
             raise UnknownTopicError(self.id.topic, "it was deleted")
         size = sum(accumulator.size_bytes for accumulator in accumulators)
         count = sum(map(len, accumulators))
-        if self._wants_roll(size):
+        if self._wants_roll(size, accumulators[-1]):
             self.roll()
         batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
         self.active.reserve(size + batch_count * 64, batch_count)
@@ -244,7 +242,6 @@ class PartitionLog:
         self.names_unsynced = True
         self._parts = ((*self.segments, *sealed), active)
         self._tip = (first_offset, 0, 0)
-        self._segment_born = time.monotonic()
 
     def sync_point(self) -> None:
         """Make all that is visible now durable in the segment, so that the WAL may forget it.
@@ -301,13 +298,14 @@ class PartitionLog:
                 self.names_unsynced = True
                 raise
 
-    def _wants_roll(self, size: int) -> bool:
+    def _wants_roll(self, size: int, newest: RecordAccumulator) -> bool:
+        """Whether the segment is full or old; its age is told by timestamps, as Kafka does."""
         active = self.active
         if not active.end_position:
             return False
         if active.end_position + size > self.settings.segment_bytes:
             return True
-        age_ms = (time.monotonic() - self._segment_born) * 1000
+        age_ms = newest.timestamp_ms(len(newest) - 1) - active.first_timestamp_ms()
         return age_ms > self.settings.segment_age_ms
 
     def _reserve_tree(self, count: int) -> None:

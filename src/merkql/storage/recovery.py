@@ -92,6 +92,9 @@ def _mend(
     promised = _promised_end(page, trusted)
     if not firsts:
         _begin(log, promised, sections)
+        if log.damage is None and not sections:
+            log.write_tail_page()  # new: nothing to make durable before the first sync point
+            return
         firsts = [log.active.first_offset]
     log.segments = _sealed(log, firsts)
     log.start_offset = max(log.start_offset, firsts[0])

@@ -151,7 +151,8 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
     for segment in removable:
         size += segment.end_position
         segment.remove()
-        logger.info("%s: %d records retained away", segment.path, segment.end_offset)
+        count = segment.end_offset - segment.first_offset
+        logger.info("%s: %d records retained away", segment.path, count)
     log.pool.sync_names(log.directory)
     return size
 

@@ -136,6 +136,14 @@ class ActiveSegment(Segment):
         self.largest_timestamp_ms = end.largest_timestamp_ms
         self._allocated = 0
         self._index_allocated = 0
+        self._first_timestamp_ms: int | None = None
+
+    def first_timestamp_ms(self) -> int:
+        """The largest timestamp of the first batch; there has to be one."""
+        if self._first_timestamp_ms is None:
+            header = self._pool.read(self.path, BATCH_HEADER_SIZE, 0)
+            self._first_timestamp_ms = int.from_bytes(header[35:43], "big", signed=True)
+        return self._first_timestamp_ms
 
     @property
     def end_position(self) -> int:

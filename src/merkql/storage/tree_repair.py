@@ -39,7 +39,7 @@ def mend_tree(log: PartitionLog, trusted: TailState | None) -> None:
         peaks = _peaks_on_disk(log, offset)
         if peaks is not None:
             log.frontier = Frontier(offset, peaks)
-            _append_leaves(log, log.active.first_offset, position, offset)
+            _append_leaves(log, log.frontier, (log.active.first_offset, position, offset))
             if known in (None, log.frontier.peaks):
                 return
         rebuild_whole_tree(log)
@@ -75,14 +75,16 @@ def rebuild_whole_tree(log: PartitionLog) -> None:
         raise CorruptionError(
             path, 0, f"hashes of records below {first}, which are gone, are missing"
         )
-    log.frontier = Frontier(first, peaks_at(first, log.tree.read))
+    frontier = Frontier(first, peaks_at(first, log.tree.read))
     for segment in log.all_segments:
-        _append_leaves(log, segment.first_offset, 0, segment.first_offset)
+        _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset))
+    log.frontier = frontier
     log.trim_tree()
 
 
-def _append_leaves(log: PartitionLog, segment_offset: int, position: int, offset: int) -> None:
-    """Hash the records of a segment from ``position`` on into the tree and its files."""
+def _append_leaves(log: PartitionLog, frontier: Frontier, begin: tuple[int, int, int]) -> None:
+    """Hash records into the tree and its files; ``begin``: segment, position in it, offset."""
+    segment_offset, position, offset = begin
     path = layout.segment(log.directory, segment_offset)
     end = log.active.end_position if segment_offset == log.active.first_offset else None
     for run in scan_segment(log.pool, path, position=position, expected_offset=offset, end=end):
@@ -90,7 +92,7 @@ def _append_leaves(log: PartitionLog, segment_offset: int, position: int, offset
             raise CorruptionError(path, run.end_position, run.reason)
         if run.batches:
             salts = _read_salts(log, run.batches[0][0], run.next_offset)
-            log.tree.write(log.frontier.append(leaf_hashes(run.data, salts=salts)))
+            log.tree.write(frontier.append(leaf_hashes(run.data, salts=salts)))
 
 
 def _read_salts(log: PartitionLog, first: int, stop: int) -> bytes | None:

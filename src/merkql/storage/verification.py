@@ -28,6 +28,10 @@ class VerifyReport:
     root: bytes
 
 
+class DerivedDamageError(CorruptionError):
+    """Records are sound, and an index entry or a stored hash made of them is not."""
+
+
 def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
     """Check every batch, index entry, leaf and stored hash of one partition. Writes nothing."""
     if log.damage is not None:
@@ -41,6 +45,13 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
         stop = segment.end_position
         if not isinstance(segment, SealedSegment):
             stop = end_position if end_offset > segment.first_offset else 0
+        if segment.first_offset > frontier.size:
+            raise CorruptionError(
+                layout.segment(log.directory, frontier.size),
+                0,
+                f"no such segment: offsets {frontier.size} to {segment.first_offset - 1} are "
+                "missing",
+            )
         number, largest = 0, TIMESTAMP_MIN
         for run in scan_segment(
             log.pool, segment.path, position=0, expected_offset=segment.first_offset, end=stop
@@ -70,9 +81,9 @@ def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
             segment.open_index()
             found = segment.index.entry(number)
         except (IndexDamagedError, IndexError) as error:
-            raise CorruptionError(segment.index.path, number * 24, str(error)) from None
+            raise DerivedDamageError(segment.index.path, number * 24, str(error)) from None
         if found != expected:
-            raise CorruptionError(
+            raise DerivedDamageError(
                 segment.index.path, number * 24, f"entry {number} is not that of its batch"
             )
         number += 1
@@ -93,7 +104,7 @@ def _check_tree(log: AnyLog, run: Run, frontier: Frontier) -> None:
         if stored != hashes:
             at = next(i for i in range(len(hashes)) if stored[i] != hashes[i])
             path = layout.tree_level(log.tree.directory, level)
-            raise CorruptionError(
+            raise DerivedDamageError(
                 path,
                 index * HASH_SIZE + at,
                 f"a stored hash is not that of the records it stands for (level {level}, "
