@@ -22,7 +22,6 @@ from merkql.storage.evidence import (
     find_leaf,
     inclusion_proof,
     root_of,
-    tree_damage,
 )
 from merkql.storage.index_repair import AnyLog, repair_index, with_index
 from merkql.storage.offset_index import IndexDamagedError
@@ -333,6 +332,8 @@ class Partition:
         return log
 
     def _check_size(self, log: AnyLog, size: int | None, name: str) -> int:
+        if log.damage is not None:
+            raise log.damage  # its tree is not whole
         if size is None:
             return log.end_offset
         _check_offset(size, name)
@@ -341,17 +342,17 @@ class Partition:
         return size
 
     def _entry_of(self, log: AnyLog, offset: int) -> tuple[bytes | None, bytes]:
-        """The entry of a record that is still shown, and its salt."""
+        """The entry of a record, None where it is no longer shown, and its salt."""
+        salt = b""
+        if log.has_salts:  # kept for who saved the record, when ours is gone
+            path = layout.tree_salts(log.tree.directory)
+            salt = log.pool.read(path, SALT_SIZE, offset * SALT_SIZE)
         if offset < self._start_of(log):
-            return None, b""
+            return None, salt
         try:
             record = self.read(offset)
         except OffsetOutOfRangeError:
-            return None, b""  # retained away since we looked
-        salt = b""
-        if log.has_salts:
-            path = layout.tree_salts(log.tree.directory)
-            salt = log.pool.read(path, SALT_SIZE, offset * SALT_SIZE)
+            return None, salt  # retained away since we looked
         digest = record_digest(record.key, record.value, record.headers, salt)
         return entry_bytes(offset, record.timestamp_ms, digest), salt
 
@@ -367,11 +368,7 @@ class Partition:
         return work()
 
     def _rebuild_tree(self, log: PartitionLog) -> None:
-        before = log.frontier.root()
-        rebuild_whole_tree(log)
-        if log.frontier.root() != before:
-            log.damage = tree_damage(log, "the records do not have the root they had")
-            raise log.damage
+        rebuild_whole_tree(log, log.frontier.peaks)
 
 
 def _first_offset(segment: Segment) -> int:

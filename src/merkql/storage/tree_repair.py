@@ -42,11 +42,7 @@ def mend_tree(log: PartitionLog, trusted: TailState | None) -> None:
             _append_leaves(log, log.frontier, (log.active.first_offset, position, offset))
             if known in (None, log.frontier.peaks):
                 return
-        rebuild_whole_tree(log)
-        if known not in (None, log.frontier.peaks):
-            raise CorruptionError(
-                log.tail_path, 0, "the records do not have the root the tail page states"
-            )
+        rebuild_whole_tree(log, known)
     except CorruptionError as damage:
         logger.error("%s", damage)
         log.damage = damage
@@ -63,10 +59,12 @@ def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
         return None
 
 
-def rebuild_whole_tree(log: PartitionLog) -> None:
+def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
     """Make every stored hash again from the records that are here.
 
-    Hashes of records retained away cannot be made again: they have to be there. Cost: a scan.
+    Hashes of records retained away cannot be made again: they have to be there. ``known``: the
+    peaks that must come out. Where others do, records were changed: that is the partition's damage,
+    and no hash is written, as they are the evidence. Cost: a scan, or two.
     """
     first = log.all_segments[0].first_offset
     logger.warning("%s: rebuilding the tree from offset %d", log.tree.directory, first)
@@ -75,15 +73,30 @@ def rebuild_whole_tree(log: PartitionLog) -> None:
         raise CorruptionError(
             path, 0, f"hashes of records below {first}, which are gone, are missing"
         )
-    frontier = Frontier(first, peaks_at(first, log.tree.read))
+    peaks = peaks_at(first, log.tree.read)
+    if known is not None:
+        frontier = Frontier(first, peaks)
+        for segment in log.all_segments:
+            _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset), dry=True)
+        if frontier.peaks != known:
+            log.damage = CorruptionError(
+                log.tree.directory, 0, "the records do not have the root they had"
+            )
+            raise log.damage
+    frontier = Frontier(first, peaks)
     for segment in log.all_segments:
         _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset))
     log.frontier = frontier
     log.trim_tree()
 
 
-def _append_leaves(log: PartitionLog, frontier: Frontier, begin: tuple[int, int, int]) -> None:
-    """Hash records into the tree and its files; ``begin``: segment, position in it, offset."""
+def _append_leaves(
+    log: PartitionLog, frontier: Frontier, begin: tuple[int, int, int], *, dry: bool = False
+) -> None:
+    """Hash records into the tree and, unless ``dry``, its files.
+
+    ``begin``: the segment's first offset, a position in it and the offset there.
+    """
     segment_offset, position, offset = begin
     path = layout.segment(log.directory, segment_offset)
     end = log.active.end_position if segment_offset == log.active.first_offset else None
@@ -92,7 +105,9 @@ def _append_leaves(log: PartitionLog, frontier: Frontier, begin: tuple[int, int,
             raise CorruptionError(path, run.end_position, run.reason)
         if run.batches:
             salts = _read_salts(log, run.batches[0][0], run.next_offset)
-            log.tree.write(frontier.append(leaf_hashes(run.data, salts=salts)))
+            additions = frontier.append(leaf_hashes(run.data, salts=salts))
+            if not dry:
+                log.tree.write(additions)
 
 
 def _read_salts(log: PartitionLog, first: int, stop: int) -> bytes | None:
