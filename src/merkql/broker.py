@@ -115,8 +115,8 @@ class Broker:
             self._engine.abandon()
             self.closed = True
             raise
-        if not config.read_only and any(map(_has_limits, self._topics.topics())):
-            self._engine.maintenance.watch_retention()
+        if not config.read_only and any(topic.has_limits for topic in self._topics.topics()):
+            self._engine.watch_retention()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | BrokerConfig, **options: Any) -> Broker:
@@ -178,8 +178,9 @@ class Broker:
 
         ``durability``: ``"fsync"`` survives power loss, ``"disk"`` the death of the process.
         ``segment_bytes``: where a segment ends and the largest record, in bytes;
-        ``segment_age_ms``: after how long it ends in any case. ``erasable``: records are salted, so
-        that they can be erased one by one with every proof still valid; 16 bytes a record.
+        ``segment_age_ms``: it also ends when a record is so much younger than its first.
+        ``erasable``: each record has a salt of 16 bytes under its digest, so that nobody can guess
+        the record from the digest: the ground for erasing single records, a call to come.
         Raises ``TopicExistsError``.
         """
         default = self._defaults
@@ -218,7 +219,7 @@ class Broker:
         freed = 0
         errors = []
         with self._engine.exclusive():
-            for topic in filter(_has_limits, self._topics.topics()):
+            for topic in [one for one in self._topics.topics() if one.has_limits]:
                 try:
                     freed += topic.apply_retention()
                 except (MerkqlError, OSError) as error:
@@ -318,8 +319,3 @@ def _remove_temporary(path: str, process: int) -> None:
 def _call(method: Callable[[], None] | None) -> None:
     if method is not None:
         method()
-
-
-def _has_limits(topic: Topic) -> bool:
-    limits = topic.config.retention
-    return limits != RetentionConfig()

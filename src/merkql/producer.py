@@ -127,6 +127,8 @@ class Producer:
         With neither keys nor ``partition`` all go to one partition, the next in turn, and the
         offsets are a ``range``. With keys each goes where its key belongs.
         """
+        if not isinstance(values, Sequence) or isinstance(values, (bytes, str)):
+            raise TypeError(f"values is a sequence of values, not {type(values).__name__}")
         self._check_open()
         target = self._broker.ensure_topic(topic)
         if keys is None or partition is not None or target.partition_count == 1:
@@ -169,6 +171,8 @@ class Producer:
         index = self._route(target, record.key, record.partition)
         log = _log_of(target, index)
         committer = self._committer
+        if log.damage is not None:
+            raise log.damage  # here, not in a request that others' records share
         _check_record_size(record, log)
         committer.wait_for_room()
         with committer.lock:

@@ -84,6 +84,9 @@ class TopicOwner(Protocol):
     def check_open(self) -> None:
         """Raise ``ClosedError`` once the broker is closed."""
 
+    def watch_retention(self) -> None:
+        """Apply retention in the background from now on."""
+
     def announce(self) -> None:
         """Tell consumers that partitions changed."""
 
@@ -117,6 +120,11 @@ class Topic:
     def retention(self) -> RetentionConfig:
         """What each partition keeps readable."""
         return self._retention
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether retention takes anything away."""
+        return self._retention is not NO_LIMITS
 
     def partitions(self) -> list[Partition]:
         """All partitions, in order."""
@@ -180,6 +188,8 @@ class Topic:
                     if durability == "fsync":
                         log.sync_point()  # what was visible before is held to the same
             self._change(**{name: value for name, value in given.items() if value is not None})
+        if self.has_limits:
+            self._owner.watch_retention()
 
     def open_log(self, index: int) -> AnyLog:
         """The state of one partition; for the engine."""
@@ -191,10 +201,17 @@ class Topic:
             with self._lock:
                 log = self._logs[index]
                 if log is None:
+                    if self.deleted:  # its directory may be another topic's by now
+                        raise UnknownTopicError(self.name, "it was deleted")
                     log = self._logs[index] = self._open(index)
         if not isinstance(log, PartitionLog):
             log.refresh()
         return log
+
+    def retire(self) -> None:
+        """The topic is being deleted: nothing of it is opened any more."""
+        with self._lock:
+            self.deleted = True
 
     def opened_logs(self) -> list[PartitionLog]:
         """The partitions that were used since the broker opened."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import threading
@@ -12,7 +11,6 @@ from merkql.errors import (
     CorruptionError,
     FormatError,
     MerkqlError,
-    ReadOnlyError,
     TopicExistsError,
     UnknownTopicError,
 )
@@ -69,7 +67,7 @@ class TopicTable:
 
     def get(self, name: str) -> Topic:
         """The topic of that name; ``UnknownTopicError`` if there is none."""
-        topic = self._topics.get(name)
+        topic = self._topics.get(name) if isinstance(name, str) else None
         if topic is not None:
             return topic
         layout.check_name(name, "topic")
@@ -84,7 +82,7 @@ class TopicTable:
 
     def ensure(self, name: str) -> Topic:
         """The topic of that name, created with the defaults if that is allowed."""
-        topic = self._topics.get(name)
+        topic = self._topics.get(name) if isinstance(name, str) else None
         if topic is not None:
             return topic
         if not self._defaults.auto_create:
@@ -99,9 +97,7 @@ class TopicTable:
 
     def create(self, name: str, config: TopicConfig) -> Topic:
         """Make a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
-        self._engine.check_open()
-        if self._engine.read_only:
-            raise ReadOnlyError(f"{self._engine.root} was opened with read_only=True")
+        self._engine.check_writable()
         layout.check_name(name, "topic")
         with self._lock:
             if name in self._topics or layout.file_name(name) in self._damaged:
@@ -109,10 +105,8 @@ class TopicTable:
             topic = self._create(name, config)
             self._topics[name] = topic
         self._engine.announce()
-        if any((config.retention.max_records, config.retention.max_bytes)) or (
-            config.retention.max_age_ms is not None
-        ):
-            self._engine.maintenance.watch_retention()
+        if topic.has_limits:
+            self._engine.watch_retention()
         return topic
 
     def delete(self, name: str) -> None:
@@ -127,9 +121,9 @@ class TopicTable:
             with engine.exclusive():
                 files, topics = engine.pool.files, layout.topics_directory(engine.root)
                 doomed = layout.deleted_topic_directory(engine.root, topic.id)
+                topic.retire()
                 for log in topic.opened_logs():
                     engine.forget(log)
-                topic.deleted = True
                 del self._topics[name]
                 engine.pool.forget(layout.topic_directory(engine.root, name), below=True)
                 files.rename(layout.topic_directory(engine.root, name), doomed)
@@ -142,20 +136,20 @@ class TopicTable:
         pool, root = self._engine.pool, self._engine.root
         topic_id = os.urandom(16)
         prepared = layout.new_topic_directory(root, topic_id)
-        pool.files.make_directory(prepared)
-        write_topic(pool, prepared, (name, topic_id, config))
-        make_partition_directories(pool, prepared, config.partitions)
         directory = layout.topic_directory(root, name)
+        pool.files.make_directory(prepared)
         try:
+            write_topic(pool, prepared, (name, topic_id, config))
+            make_partition_directories(pool, prepared, config.partitions)
             if pool.files.status(directory) is not None:
-                raise FileExistsError(errno.EEXIST, "in the way", directory)
+                raise ValueError(
+                    f"topic {name!r} cannot be created: on this file system its directory is that "
+                    "of another topic, whose name differs by case only"
+                )
             pool.files.rename(prepared, directory)
-        except FileExistsError:
+        except BaseException:
             remove_tree(pool.files, prepared)
-            raise ValueError(
-                f"topic {name!r} cannot be created: on this file system its directory is that of "
-                "another topic, whose name differs by case only"
-            ) from None
+            raise
         pool.files.sync_directory(layout.topics_directory(root))
         return Topic(self._engine, directory, name, topic_id, config)
 

@@ -49,4 +49,19 @@ def _whole_batch_at(
     if first_offset < offset_min or size < BATCH_HEADER_SIZE or position + size > end:
         return None
     result = scan(pool.read(path, size, position), None)
-    return (first_offset, position) if result.batches else None
+    if not result.batches or _is_contradicted(pool, path, position + size, result.next_offset):
+        return None
+    return first_offset, position
+
+
+def _is_contradicted(pool: FilePool, path: str, position: int, next_offset: int) -> bool:
+    """Whether a sound batch follows that does not go on at ``next_offset``.
+
+    A batch's first offset is outside its checksum: the next batch tells whether it is true.
+    """
+    header = pool.read(path, BATCH_HEADER_SIZE, position)
+    size = 12 + int.from_bytes(header[8:12], "big", signed=True)
+    if len(header) < BATCH_HEADER_SIZE or size < BATCH_HEADER_SIZE:
+        return False
+    following = scan(pool.read(path, size, position), None)
+    return bool(following.batches) and following.batches[0][0] != next_offset

@@ -11,8 +11,8 @@ import resource
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from merkql._core.frame import Section
 from merkql.errors import ClosedError, ReadOnlyError
@@ -30,6 +30,7 @@ from merkql.storage.directory import (
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
 from merkql.storage.maintenance import Maintenance, sync_segments
+from merkql.storage.mounts import warn_of_network
 from merkql.storage.partition_log import PartitionId, PartitionLog
 from merkql.storage.reader_log import ReaderLog
 from merkql.storage.recovery import open_log
@@ -55,6 +56,7 @@ class Engine:
         self.arrivals = PolledArrivals(self._has_news) if read_only else Arrivals()
         self.threads: list[threading.Thread] = []
         self.info = open_directory(files, root, read_only=read_only)
+        warn_of_network(root)
         self.closed_reason = ""
         self.discards = False  # the directory is removed after the close
         self.disowned = False  # by a fork: the parent has what this describes
@@ -116,9 +118,24 @@ class Engine:
             reader.refresh()
         return before != [reader.end_offset for reader in self._readers]
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the writer still: no group is committed meanwhile."""
-        return self.writing().exclusive()
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the writer still: no group is committed meanwhile.
+
+        ``WriterFailedError`` once a sync has failed: then nothing on the disk is changed any more.
+        """
+        with self.writing().exclusive():
+            self.writer.check()
+            yield
+
+    def check_writable(self) -> None:
+        """Raise what keeps this directory from being written, if anything does."""
+        self.writing()
+        self.writer.check()
+
+    def watch_retention(self) -> None:
+        """Apply retention in the background from now on."""
+        self.maintenance.watch_retention()
 
     def writing(self) -> Committer:
         """The group commit; ``ReadOnlyError`` or ``ClosedError`` where there is none."""

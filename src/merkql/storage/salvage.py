@@ -68,8 +68,9 @@ def _salvage_segment(
                     max_records=1 << 31,
                 ).records
         assert run is not None  # a scan yields at least once
+        # A whole batch right here would be one whose first offset is wrong: look behind it.
         found = find_whole_batch(
-            log.pool, segment.path, run.end_position, end, offset_min=run.next_offset
+            log.pool, segment.path, run.end_position + 1, end, offset_min=run.next_offset
         )
         if run.verdict == "clean" and found is None:
             return run.next_offset

@@ -98,6 +98,11 @@ class Writer:
         if self._failure is None:
             self._failure = error
 
+    def check(self) -> None:
+        """Raise ``WriterFailedError`` if writing has stopped."""
+        if self._failure is not None:
+            raise self._failed_error()
+
     @property
     def failure(self) -> BaseException | None:
         return self._failure
