@@ -136,19 +136,7 @@ def test_no_data_loss_seen_from_another_process(tmp_path: Path) -> None:
 BOUNDARIES = [
     size + step for size in (1, 32, 64, 128, 256, 512, 1024, 4096, 65536) for step in (-1, 0, 1)
 ]
-UNICODE = ["", "é", "日本語", "🏳️\u200d🌈", "a\u0301", "\u202eabc", "\ufeff", "\r\n", "\0", "\x1b[0m"]
-    "",
-    "é",
-    "日本語",
-    "🏳️\u200d🌈",
-    "a\u0301",
-    "\u202eabc",
-    "\ufeff",
-    "𝔘𝔫𝔦",
-    "\r\n",
-    "\0",
-    "\x1b[0m",
-]
+UNICODE = ["", "é", "日本語", "🏳️\u200d🌈", "a\u0301", "\u202eabc", "\ufeff", "\r\n", "\0"]
 
 
 def test_byte_fidelity() -> None:
