@@ -65,9 +65,8 @@ class Aim:
     bound: float
     of: str = ""
 
-    def shortfall(self, figure: float, beside: dict[str, float]) -> float:
+    def shortfall(self, value: float) -> float:
         """How many times the bound is missed by; at most 1 when it is met."""
-        value = figure / beside[self.of] if self.of else figure
         return self.bound / value if self.sign == "≥" else value / self.bound
 
 

@@ -1,7 +1,8 @@
 """Prints one table: each figure of ours beside the floor and the peers of the same run.
 
 `make bench` runs it (at most 20 minutes), `--quick` takes two. The subjects of a row take turns;
-a figure is the median of the turns. The benchmarks themselves are in `benchmarks/`.
+a figure is the median of the turns, a ratio the median of theirs. The benchmarks themselves are
+in `benchmarks/`, the rows and their aims in `rows.py`.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ class Measured:
     beside: dict[str, float]
     turns: dict[str, list[float]]
 
+    def ratio(self, name: str) -> float:
+        """Ours to the one beside it, turn by turn: a neighbour that slows both cancels out."""
+        pairs = zip(self.turns["merkql"], self.turns[name], strict=True)
+        return statistics.median(ours / other for ours, other in pairs)
+
     @property
     def shortfall(self) -> float | None:
         """By how many times the worst aim is missed; at most 1 when all are met; None: no aim."""
-        misses = [aim.shortfall(self.figure, self.beside) for aim in self.row.aims]
+        misses = [
+            aim.shortfall(self.ratio(aim.of) if aim.of else self.figure) for aim in self.row.aims
+        ]
         return max(misses, default=None)
 
 
@@ -111,7 +119,7 @@ def line_of(measured: Measured) -> str:
     row, unit = measured.row, measured.row.unit
     floor, ratio, peers = "", "", []
     for name, value in measured.beside.items():
-        times = measured.figure / value
+        times = measured.ratio(name)
         if name in rows.PEERS:
             peers.append(f"{name} {written(value, unit)} ({times:.2f}x)")
         else:
@@ -154,6 +162,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "unit": measured.row.unit,
         "figure": measured.figure,
         "beside": measured.beside,
+        "ratios": {name: measured.ratio(name) for name in measured.beside},
         "turns": measured.turns,
         "aims": [aim_text(aim, measured.row.unit) for aim in measured.row.aims],
         "shortfall": measured.shortfall,
