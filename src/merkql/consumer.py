@@ -202,6 +202,7 @@ class Consumer:
             raise RuntimeError("poll was called by a callback of poll")
         try:
             self._polling = True
+            arguments.wait_for_something(wait, is_idle=self._reading.is_idle)
             deadline = None
             while True:
                 version = self._arrivals.version
@@ -246,7 +247,7 @@ class Consumer:
             else:
                 wanted = dict(
                     self._reading.check_offset(arguments.partition(name), offset)
-                    for name, offset in offsets.items()
+                    for name, offset in arguments.offsets(offsets).items()
                 )
             self._reading.commit(wanted)
             for key, offset in wanted.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from merkql.assignment import Subscription
@@ -50,6 +50,17 @@ def seconds_to_wait(timeout: float | None) -> float:
     if not timeout >= 0:  # NaN neither
         raise ValueError(f"timeout is not negative, but {timeout}; None waits without end")
     return timeout
+
+
+def offsets(given: Mapping[tuple[str, int], int]) -> Mapping[tuple[str, int], int]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"offsets is a mapping of (topic, partition) to an offset, not {given!r}")
+    return given
+
+
+def wait_for_something(wait: float, *, is_idle: bool) -> None:
+    if wait == math.inf and is_idle:
+        raise RuntimeError("this would wait for ever: subscribe, or assign partitions, first")
 
 
 def offset_reset(value: str) -> str:

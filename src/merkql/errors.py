@@ -162,6 +162,11 @@ class StaleGenerationError(MerkqlError):
         self.current = current
 
     def __str__(self) -> str:
+        if self.generation == self.current:
+            return (
+                f"a partition of this commit belongs to another member of group {self.group!r} in "
+                f"generation {self.current}; poll before committing"
+            )
         return (
             f"group {self.group!r} is at generation {self.current}, "
             f"this member's commit is of generation {self.generation}; poll before committing"

@@ -122,6 +122,11 @@ class Reading:
             self._on_assign = self._on_revoke = None
             self._membership.leave()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was subscribed to and nothing assigned."""
+        return not self._subscribed and not self._positions.places
+
     def follow(self, now_ms: int) -> None:
         """Notice what changed in the group and do what it asks; then commit automatically."""
         if self._subscribed:

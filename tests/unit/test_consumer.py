@@ -605,6 +605,22 @@ def test_unsubscribed_reads_nothing(broker: Broker) -> None:
     assert offsets(consumer.poll()) == [5]
 
 
+def test_waiting_without_end_for_nothing_is_refused(broker: Broker) -> None:
+    consumer = broker.consumer("g")
+    with pytest.raises(RuntimeError, match="subscribe"):
+        consumer.poll(timeout=None)
+    with pytest.raises(RuntimeError, match="subscribe"):
+        next(iter(consumer))
+    consumer.subscribe(["orders"])
+    send(broker, 1)
+    assert offsets(consumer.poll(timeout=None)) == [0]
+
+
+def test_commit_of_something_else_than_a_mapping_is_refused(broker: Broker) -> None:
+    with pytest.raises(TypeError, match="mapping"):
+        subscribed(broker).commit_sync([1])  # type: ignore[arg-type]
+
+
 # Closing, threads
 
 

@@ -113,6 +113,8 @@ class Partition:
             raise ValueError(f"stop is at least start, {start}, not {stop}")
         log = self._owner.open_log(self.index)
         if stop > log.end_offset:
+            if log.damage is not None:
+                raise log.damage
             raise OffsetOutOfRangeError(stop, self._start_of(log), log.end_offset)
         records: list[Record] = []
         while start < stop:
@@ -228,9 +230,9 @@ class Partition:
         for _ in range(RETRIES):
             log = self._owner.open_log(self.index)
             start, end = self._start_of(log), log.end_offset
+            if offset >= end and log.damage is not None:
+                raise log.damage  # what follows cannot be read: not the end of the log
             if offset == end:
-                if log.damage is not None:
-                    raise log.damage  # what follows cannot be read: not the end of the log
                 return []
             if not start <= offset < end:
                 raise OffsetOutOfRangeError(offset, start, end)

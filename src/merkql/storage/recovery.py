@@ -106,7 +106,7 @@ def _mend(
             raise start_damage
     except CorruptionError as damage:
         logger.error("%s", damage)
-        log.damage = damage
+        log.damage = log.damage or damage  # the first says most
     _open_tail(log, tail)
     if log.damage is None:
         retained_away = _take_retained_away(log)
