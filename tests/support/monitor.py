@@ -1,0 +1,139 @@
+"""A file seam that holds the engine to its ordering rules while it works.
+
+Each rule is checked at the operation that would break it, in the thread that does, so the failure
+shows where it came from. Cheap enough for any test: a set look-up an operation. The rules are
+those of docs/durability.md; what a crash leaves when one is broken: tests/crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from merkql.storage.files import Files
+
+
+class MonitorFiles(Files):
+    """Real operations; ``AssertionError`` where an order is broken. Counts syncs by kind of file."""
+
+    def __init__(self) -> None:
+        self.syncs: Counter[str] = Counter()
+        self.broken: list[str] = []
+        self._lock = threading.Lock()
+        self._path: dict[int, str] = {}
+        self._dirty: set[str] = set()
+        self._failed: set[str] = set()
+        self._relaxed: set[str] = set()  # directories of topics that do not wait for the disk
+
+    def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
+        descriptor = super().open(path, write=write, create=create)
+        with self._lock:
+            self._path[descriptor] = path
+        return descriptor
+
+    def write(self, descriptor: int, data: Any, position: int) -> None:
+        path = self._path[descriptor]
+        if path.endswith(".log") and len(data):
+            self._check_wal_is_synced(path)
+        if path.endswith("topic.json.tmp"):
+            self._note_durability(path, bytes(data))
+        super().write(descriptor, data, position)
+        with self._lock:
+            self._dirty.add(path)
+
+    def write_parts(self, descriptor: int, parts: Sequence[bytes], position: int) -> None:
+        super().write_parts(descriptor, parts, position)
+        with self._lock:
+            self._dirty.add(self._path[descriptor])
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        super().truncate(descriptor, size)
+        with self._lock:
+            self._dirty.add(self._path[descriptor])
+
+    def sync(self, descriptor: int) -> None:
+        path = self._path[descriptor]
+        if path in self._failed and not path.endswith(".tmp"):
+            self._break(f"{path} is synced again after a failed sync")
+        with self._lock:
+            self._dirty.discard(path)  # before the call: a write during it is not covered
+            self.syncs[kind_of(path)] += 1
+        try:
+            super().sync(descriptor)
+        except OSError:
+            self._failed.add(path)
+            raise
+
+    def sync_directory(self, path: str) -> None:
+        with self._lock:
+            self.syncs["directory"] += 1
+        super().sync_directory(path)
+
+    def rename(self, source: str, target: str) -> None:
+        # A group's assignment is of living members: after a power cut there are none.
+        if source in self._dirty and not target.endswith("/assignment"):
+            self._break(f"{source} is renamed before it was synced")
+        if target.endswith("/clean"):
+            unsynced = [path for path in self._dirty if kind_of(path) in ("log", "salts", "tree")]
+            if unsynced:
+                self._break(f"the clean mark is set before {unsynced} were synced")
+        super().rename(source, target)
+        with self._lock:
+            below = source + "/"
+            self._dirty = {
+                target + path[len(source) :] if path.startswith(below) else path
+                for path in self._dirty
+            }
+
+    def remove(self, path: str) -> None:
+        if path.endswith(".wal"):
+            unsynced = [one for one in self._dirty if kind_of(one) in ("log", "salts")]
+            if unsynced:
+                self._break(f"{path} is removed before {unsynced} were synced")
+        if path.endswith(".log") and "/.deleted-" not in path:
+            tree = os.path.join(os.path.dirname(path), "tree", "")
+            unsynced = [one for one in self._dirty if one.startswith(tree)]
+            if unsynced:
+                self._break(f"{path} is removed before {unsynced} were synced")
+        super().remove(path)
+        with self._lock:
+            self._dirty.discard(path)
+
+    def _check_wal_is_synced(self, path: str) -> None:
+        """Nobody may see a record of such a topic before it is durable."""
+        if os.path.dirname(os.path.dirname(path)) in self._relaxed:
+            return
+        unsynced = [one for one in self._dirty if one.endswith(".wal") and self._is_used(one)]
+        if unsynced:
+            self._break(f"{path} is written before {unsynced} were synced")
+
+    def _is_used(self, path: str) -> bool:
+        """Whether a WAL file holds frames; one of zeros is made ahead, in a thread of its own."""
+        with open(path, "rb") as file:
+            return file.read(4) == b"MKWF"
+
+    def _note_durability(self, path: str, content: bytes) -> None:
+        directory = os.path.dirname(path)
+        config = json.loads(content)
+        if config["durability"] != "fsync":
+            final = os.path.join(os.path.dirname(directory), config["name"])
+            self._relaxed |= {directory, final}
+
+    def _break(self, rule: str) -> None:
+        self.broken.append(rule)
+        raise AssertionError(rule)
+
+
+def kind_of(path: str) -> str:
+    """What a file is for, by its name."""
+    name = os.path.basename(path)
+    if os.path.basename(os.path.dirname(path)) == "tree":
+        return "salts" if name == "salts" else "tree"
+    for ending in (".log", ".index", ".wal", ".tmp"):
+        if name.endswith(ending):
+            return ending[1:]
+    return name

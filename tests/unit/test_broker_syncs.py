@@ -1,0 +1,132 @@
+"""How often the disk is asked to sync, counted at the file seam, and in which order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from merkql import BrokerConfig, ProducerRecord, RetentionConfig
+from merkql.broker import Broker
+from support.monitor import MonitorFiles
+
+
+@pytest.fixture
+def monitor() -> Iterator[MonitorFiles]:
+    files = MonitorFiles()
+    yield files
+    assert not files.broken
+
+
+@pytest.fixture
+def broker(tmp_path: Path, monitor: MonitorFiles) -> Iterator[Broker]:
+    with Broker(BrokerConfig(tmp_path, default_partitions=8), monitor) as broker:
+        broker.producer().send_batch(over_eight(b"first"))
+        yield broker
+
+
+def over_eight(value: bytes) -> list[ProducerRecord]:
+    return [ProducerRecord("t", value, partition=index) for index in range(8)]
+
+
+def syncs_of(monitor: MonitorFiles, work: Callable[[], object]) -> dict[str, int]:
+    before = monitor.syncs.copy()
+    work()
+    return dict(monitor.syncs - before)
+
+
+def test_a_lone_send_is_one_sync(broker: Broker, monitor: MonitorFiles) -> None:
+    producer = broker.producer()
+    for _ in range(5):
+        assert syncs_of(monitor, lambda: producer.send("t", b"one")) == {"wal": 1}
+
+
+def test_a_batch_over_eight_partitions_is_one_sync(broker: Broker, monitor: MonitorFiles) -> None:
+    producer = broker.producer()
+    assert syncs_of(monitor, lambda: producer.send_batch(over_eight(b"x"))) == {"wal": 1}
+
+
+def test_a_batch_over_two_topics_is_one_sync(broker: Broker, monitor: MonitorFiles) -> None:
+    producer = broker.producer()
+    producer.send("u", b"first", partition=0)
+    records = [*over_eight(b"x"), ProducerRecord("u", b"x", partition=0)]
+    assert syncs_of(monitor, lambda: producer.send_batch(records)) == {"wal": 1}
+
+
+def test_many_values_are_one_sync(broker: Broker, monitor: MonitorFiles) -> None:
+    values = [b"x" * 20] * 1000
+    work = lambda: broker.producer().send_values("t", values, partition=0)  # noqa: E731
+    assert syncs_of(monitor, work) == {"wal": 1}
+
+
+def test_sixty_four_threads_share_syncs(broker: Broker, monitor: MonitorFiles) -> None:
+    """While one group syncs the others queue up: far fewer syncs than records."""
+    producer = broker.producer()
+    gate = threading.Barrier(64)
+
+    def work() -> None:
+        gate.wait()
+        for _ in range(5):
+            producer.send("t", b"x")
+
+    threads = [threading.Thread(target=work) for _ in range(64)]
+
+    def all_of_them() -> None:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert 1 <= syncs_of(monitor, all_of_them)["wal"] <= 320 // 4
+
+
+def test_queued_records_share_one_sync_a_group(broker: Broker, monitor: MonitorFiles) -> None:
+    producer = broker.producer()
+
+    def work() -> None:
+        for _ in range(500):
+            producer.send_nowait("t", b"x")
+        assert producer.flush() == 0
+
+    assert 1 <= syncs_of(monitor, work)["wal"] <= 100
+
+
+def test_disk_durability_syncs_nothing_on_the_way(broker: Broker, monitor: MonitorFiles) -> None:
+    broker.create_topic("fast", durability="disk")
+    producer = broker.producer()
+    producer.send("fast", b"first", partition=0)
+    assert syncs_of(monitor, lambda: producer.send("fast", b"x", partition=0)) == {}
+
+
+def test_reading_syncs_nothing(broker: Broker, monitor: MonitorFiles) -> None:
+    def work() -> None:
+        partition = broker.topic("t").partition(0)
+        partition.read(0)
+        partition.proof(0)
+        partition.verify()
+        with broker.consumer("g", auto_commit=False) as consumer:
+            consumer.subscribe(["t"])
+            consumer.poll()
+
+    assert syncs_of(monitor, work) == {}
+
+
+def test_order_is_kept_through_rolls_retention_compaction_and_deletion(
+    broker: Broker, monitor: MonitorFiles
+) -> None:
+    """The monitor's rules hold through everything that removes or renames a file."""
+    broker.create_topic(
+        "small", partitions=1, segment_bytes=4096, retention=RetentionConfig(max_records=9)
+    )
+    producer = broker.producer()
+    for number in range(40):
+        producer.send("small", b"x" * 700, key=b"%d" % number)
+        if number % 10 == 9:
+            broker.apply_retention()
+    broker.topic("small").partition(0).compact()
+    broker.topic("t").add_partitions(9)
+    broker.delete_topic("t")
+    broker.close()
+    assert not monitor.broken
