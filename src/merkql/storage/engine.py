@@ -187,6 +187,7 @@ class Engine:
         self.maintenance.stop()
         if self.committer is not None:
             self.committer.stop()
+            self.writer.wal.close(clean=False)
         self.pool.close()
         if self._lock is not None:
             self._lock.release()
