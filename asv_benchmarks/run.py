@@ -15,6 +15,7 @@ import platform
 import re
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -183,16 +184,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status tells only whether it ran, not whether aims are met."""
     chosen = options(arguments)
     mode = "toy" if chosen.toy else "quick" if chosen.quick else "full"
-    disk.BASE = Path(chosen.dir).resolve()
-    if disk.file_system(disk.BASE) in IN_MEMORY:
-        print(f"{disk.BASE} is in memory; name a directory on a disk with --dir", file=sys.stderr)
+    directory = Path(chosen.dir).resolve()
+    if disk.file_system(directory) in IN_MEMORY:
+        print(f"{directory} is in memory; name a directory on a disk with --dir", file=sys.stderr)
         return 2
-    print(machine(disk.BASE), joined(HEADER), sep="\n\n", flush=True)
+    print(machine(directory), joined(HEADER), sep="\n\n", flush=True)
     results = []
-    for row in rows.all_rows(mode):
-        if re.search(chosen.rows, row.title):
-            results.append(measure(row, mode))
-            print(line_of(results[-1]), flush=True)
+    with tempfile.TemporaryDirectory(prefix="merkql-bench-", dir=directory) as path:
+        disk.BASE = Path(path)
+        for row in rows.all_rows(mode):
+            if re.search(chosen.rows, row.title):
+                results.append(measure(row, mode))
+                print(line_of(results[-1]), flush=True)
     if chosen.json:
         text = json.dumps([as_json(measured) for measured in results], indent=1)
         Path(chosen.json).write_text(text + "\n", encoding="utf-8")
