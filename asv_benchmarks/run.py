@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import rows
-from benchmarks import disk
+from benchmarks import disk, logs
 
 ROUNDS = 5
 TURN_SECONDS = {"full": 0.25, "quick": 0.06, "toy": 0.0}
@@ -196,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if re.search(chosen.rows, row.title):
                 results.append(measure(row, mode))
                 print(line_of(results[-1]), flush=True)
+        logs.log_of.cache_clear()  # its logs go with the directory
     if chosen.json:
         text = json.dumps([as_json(measured) for measured in results], indent=1)
         Path(chosen.json).write_text(text + "\n", encoding="utf-8")
