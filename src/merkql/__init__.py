@@ -10,7 +10,7 @@ from merkql._core.record import ProducerRecord as ProducerRecord
 from merkql._core.record import Record as Record
 from merkql._core.record import RecordMetadata as RecordMetadata
 from merkql.broker import Broker as Broker
-from merkql.broker import BrokerConfig as BrokerConfig
+from merkql.broker_config import BrokerConfig as BrokerConfig
 from merkql.consumer import Consumer as Consumer
 from merkql.delivery import Delivery as Delivery
 from merkql.errors import ClosedError as ClosedError

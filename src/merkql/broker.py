@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
+from merkql.broker_config import BrokerConfig, BrokerOptions, check_options
 from merkql.consumer import Consumer
+from merkql.consumer_arguments import ConsumerOptions
 from merkql.errors import MerkqlError
 from merkql.groups import list_groups
 from merkql.partitioners import Partitioner
@@ -22,65 +22,14 @@ from merkql.storage.engine import Engine
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files, VolatileFiles, remove_tree
 from merkql.storage.retention import RetentionConfig
-from merkql.topic import COMPRESSIONS, DURABILITIES, Topic, TopicConfig
+from merkql.topic import Topic, TopicConfig
 from merkql.topic_table import TopicDefaults, TopicTable
 
-
-class Closeable(Protocol):
-    """What a broker closes when it closes."""
-
-    def close(self) -> None:
-        """End it."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of typing from 3.11 on
 
 
-Opened = TypeVar("Opened", bound=Closeable)
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerConfig:
-    """How a data directory is opened.
-
-    ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are
-    for topics created without saying otherwise. ``read_only``: read beside a writer in another
-    process, change nothing but groups. ``exclusive``: keep the writer role for life.
-    """
-
-    path: str | os.PathLike[str]
-    default_partitions: int = 1
-    auto_create_topics: bool = True
-    compression: str = "none"
-    default_retention: RetentionConfig = field(default_factory=RetentionConfig)
-    default_durability: str = "fsync"
-    read_only: bool = False
-    exclusive: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.path, (str, os.PathLike)):
-            raise TypeError(f"path is a str or a path of str, not {self.path!r}")
-        path = os.fspath(self.path)
-        if not isinstance(path, str):
-            raise TypeError(f"path is a str or a path of str, not {self.path!r}")
-        if not path or "\0" in path:
-            raise ValueError(f"{path!r} cannot be a data directory")
-        for name in ("auto_create_topics", "read_only", "exclusive"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is a bool, not {getattr(self, name)!r}")
-        if self.default_durability not in DURABILITIES:
-            raise ValueError(
-                f"default_durability is one of {DURABILITIES}, not {self.default_durability!r}"
-            )
-        if self.compression not in COMPRESSIONS:
-            raise ValueError(f"compression is one of {COMPRESSIONS}, not {self.compression!r}")
-        self.topic_config()
-
-    def topic_config(self) -> TopicConfig:
-        """The configuration of a topic that is created without saying otherwise."""
-        return TopicConfig(
-            partitions=self.default_partitions,
-            retention=self.default_retention,
-            durability=self.default_durability,
-            compression=self.compression,
-        )
+Opened = TypeVar("Opened", Producer, Consumer)
 
 
 class Broker:
@@ -96,14 +45,13 @@ class Broker:
         self._directory = os.path.abspath(os.fspath(config.path))
         self._groups_directory = layout.groups_directory(self._directory)
         self._lock = threading.Lock()
-        self._open_ones: weakref.WeakSet[Closeable] = weakref.WeakSet()  # they refer to us
+        self._open_ones: weakref.WeakSet[Producer | Consumer] = weakref.WeakSet()  # they refer to us
         self._remove: weakref.finalize[..., Broker] | None = None  # of a temporary directory
-        weakly = weakref.WeakMethod(self._apply_retention_in_background)
         self._engine = Engine(
             files or Files(),
             self._directory,
             read_only=config.read_only,
-            apply_retention=lambda: _call(weakly()),  # a thread must not keep a dropped broker
+            apply_retention=partial(_apply_retention, weakref.ref(self)),
         )
         self._defaults = config.topic_config()
         self._topics = TopicTable(
@@ -119,7 +67,9 @@ class Broker:
             self._engine.watch_retention()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | BrokerConfig, **options: Any) -> Broker:
+    def open(
+        cls, path: str | os.PathLike[str] | BrokerConfig, **options: Unpack[BrokerOptions]
+    ) -> Broker:
         """Open a data directory, making it if it is new or empty; options as ``BrokerConfig`` has.
 
         After a crash this puts the log right first. Raises ``DirectoryLockedError`` when another
@@ -130,16 +80,16 @@ class Broker:
             if options:
                 raise TypeError("with a BrokerConfig give no further options")
             return cls(path)
-        _check_options(options)
+        check_options(options, BrokerOptions)
         return cls(BrokerConfig(path, **options))
 
     @classmethod
-    def temporary(cls, **options: Any) -> Broker:
+    def temporary(cls, **options: Unpack[BrokerOptions]) -> Broker:
         """A broker on a directory of its own that is removed when it closes: for tests.
 
         Nothing is synced to the disk and topics have durability ``"disk"`` by default.
         """
-        _check_options(options)
+        check_options(options, BrokerOptions)
         import tempfile  # dear to import, and needed here alone
 
         path = tempfile.mkdtemp(prefix="merkql-")
@@ -157,8 +107,9 @@ class Broker:
         """A new producer; ``partitioner(key, count)`` says which partition a key goes to."""
         return self._register(Producer(self, partitioner))
 
-    def consumer(self, group_id: str, **options: Any) -> Consumer:
-        """A new member of the consumer group; options as ``Consumer`` has."""
+    def consumer(self, group_id: str, **options: Unpack[ConsumerOptions]) -> Consumer:
+        """A new member of the consumer group; ``Consumer`` says what the options mean."""
+        check_options(options, ConsumerOptions)
         self._engine.check_open()
         return self._register(Consumer(self, group_id, **options))
 
@@ -275,22 +226,13 @@ class Broker:
         self._open_ones.add(closeable)
         return closeable
 
-    def _unregister(self, closeable: Closeable) -> None:
+    def _unregister(self, closeable: Producer | Consumer) -> None:
         self._open_ones.discard(closeable)
-
-    def _apply_retention_in_background(self) -> None:
-        if not self.closed:
-            self.apply_retention()
 
     def __enter__(self) -> Broker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -302,13 +244,6 @@ class Broker:
             engine.abandon()
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    known = [one.name for one in fields(BrokerConfig)][1:]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise TypeError(f"no option {unknown[0]!r}; there are {', '.join(known)}")
-
-
 def _remove_temporary(path: str, process: int) -> None:
     """Remove a temporary broker's directory, unless this is a forked child of who made it."""
     files = VolatileFiles()
@@ -316,6 +251,8 @@ def _remove_temporary(path: str, process: int) -> None:
         remove_tree(files, path)
 
 
-def _call(method: Callable[[], None] | None) -> None:
-    if method is not None:
-        method()
+def _apply_retention(reference: weakref.ref[Broker]) -> None:
+    """In the background, by a thread that must not keep a dropped broker."""
+    broker = reference()
+    if broker is not None and not broker.closed:
+        broker.apply_retention()

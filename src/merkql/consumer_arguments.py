@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from merkql.assignment import Subscription
 from merkql.positions import OFFSET_RESETS, TopicPartition
@@ -14,6 +14,19 @@ from merkql.storage import layout
 OnChange = Callable[[list[TopicPartition]], object]
 OnGap = Callable[[TopicPartition, int, int], object]
 _Callback = TypeVar("_Callback", bound="Callable[..., object] | None")
+
+
+class ConsumerOptions(TypedDict, total=False):
+    """The options of ``Consumer``, as keyword arguments."""
+
+    auto_commit: bool
+    offset_reset: str
+    max_records: int | None
+    fetch_max_bytes: int
+    on_gap: OnGap | None
+    rebalance_timeout: float
+    max_poll_interval: float
+    clock: Callable[[], float]  # seconds, steady; for tests
 
 
 def flag(name: str, value: object) -> bool:

@@ -144,7 +144,9 @@ class Positions:
         ready = []
         for place in places:
             try:
-                if place.partition.end_offset != place.position:
+                partition = place.partition
+                # One that is damaged at its end has more to say than that there is no more.
+                if partition.end_offset != place.position or partition.damage is not None:
                     ready.append(place)
             except (MerkqlError, OSError) as failed:
                 error = error or failed

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
@@ -56,6 +56,21 @@ class Producer:
         self._undelivered: dict[Filling, int] = {}
         self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
         self._flushed = threading.Condition(self._lock)
+
+    @overload
+    def send(self, record: ProducerRecord, /) -> RecordMetadata: ...
+
+    @overload
+    def send(
+        self,
+        topic: str,
+        value: Bytes | None,
+        *,
+        key: Bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> RecordMetadata: ...
 
     def send(
         self,
@@ -150,6 +165,21 @@ class Producer:
             for value, key, timestamp in zip(values, keys, times, strict=False)
         ]
         return [metadata.offset for metadata in self.send_batch(records)]
+
+    @overload
+    def send_nowait(self, record: ProducerRecord, /) -> Delivery: ...
+
+    @overload
+    def send_nowait(
+        self,
+        topic: str,
+        value: Bytes | None,
+        *,
+        key: Bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Delivery: ...
 
     def send_nowait(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -65,29 +66,34 @@ class OffsetIndex:
         self.path = path
         self.count = count
         self._columns: Columns | None = None if count else _columns_of(b"")
+        self._lock = threading.Lock()  # of who loads the columns and who makes them longer
 
     def append(self, entries: list[IndexEntry]) -> None:
         """Write the entries of new batches behind the last; derived, so not synced here."""
         data = b"".join(map(encode_entry, entries))
         self._pool.write(self.path, data, self.count * ENTRY_SIZE)
-        columns = self._columns
-        if columns is not None:
-            offsets, words, timestamps = columns
-            for first, position, check, timestamp in _ENTRY.iter_unpack(data):
-                offsets.append(first)
-                words.append(position | check << 32)
-                timestamps.append(timestamp)
-        self.count += len(entries)
+        with self._lock:
+            columns = self._columns
+            if columns is not None:
+                offsets, words, timestamps = columns
+                for first, position, check, timestamp in _ENTRY.iter_unpack(data):
+                    timestamps.append(timestamp)
+                    words.append(position | check << 32)
+                    offsets.append(first)  # last: readers search it without the lock
+            self.count += len(entries)
 
     def extend_to(self, count: int) -> None:
         """Have ``count`` entries: more that another process appended, or fewer again."""
-        if count != self.count:
-            self._columns = None
-            self.count = count
+        with self._lock:
+            if count != self.count:
+                self._columns = None
+                self.count = count
 
     def entry(self, number: int) -> IndexEntry:
         """The checked entry ``number``; ``IndexDamagedError`` if it does not check out."""
         offsets, words, timestamps = self._load()
+        if number >= len(offsets):
+            raise IndexDamagedError(f"{self.path}: {len(offsets)} entries, none of number {number}")
         word = words[number]
         entry = IndexEntry(offsets[number], word & 0xFFFFFFFF, timestamps[number])
         if crc32c(_CHECKED.pack(*entry)) != word >> 32:
@@ -141,13 +147,17 @@ class OffsetIndex:
 
     def unload(self) -> None:
         """Forget the entries in memory; they are read again when needed."""
-        if self.count:
-            self._columns = None
+        with self._lock:
+            if self.count:
+                self._columns = None
 
     def _load(self) -> Columns:
         columns = self._columns
         if columns is None:
-            columns = self._columns = self._read()
+            with self._lock:
+                columns = self._columns
+                if columns is None:
+                    columns = self._columns = self._read()
         return columns
 
     def _read(self) -> Columns:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from merkql._core.batch_decoder import decode
-from merkql._core.batch_header import BatchError
 from merkql._core.leaf import entry as entry_bytes
 from merkql._core.leaf import record_digest
 from merkql._core.record import Record
@@ -23,11 +20,16 @@ from merkql.storage.evidence import (
     inclusion_proof,
     root_of,
 )
-from merkql.storage.index_repair import AnyLog, repair_index, with_index
-from merkql.storage.offset_index import IndexDamagedError
+from merkql.storage.fetching import (
+    FETCH_BYTES,
+    RECORDS_UNLIMITED,
+    Fetcher,
+    FetchLimits,
+    read_quickly,
+)
+from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
-from merkql.storage.salvage import SalvagedRange, missing_segment, salvage
-from merkql.storage.segment import SealedSegment, Segment
+from merkql.storage.salvage import SalvagedRange, salvage
 from merkql.storage.tree_repair import rebuild_whole_tree
 from merkql.storage.verification import DerivedDamageError, VerifyReport, verify_log
 
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 logger = logging.getLogger("merkql.recovery")
-FETCH_BYTES = 1 << 20
-RECORDS_UNLIMITED = 1 << 31
 RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
 
 
@@ -68,7 +68,9 @@ class Partition:
         self._now_ms = now_ms
         self.topic = topic
         self.index = index
-        self._buffers: list[bytearray] = []
+        self._fetcher = Fetcher()
+        # End, time, limits, and the first offset they show: looked for once while they stay.
+        self._known_start: tuple[int, int, RetentionConfig | None, int] = (-1, 0, None, 0)
 
     def __repr__(self) -> str:
         return f"<Partition {self.topic}/{self.index}>"
@@ -76,8 +78,7 @@ class Partition:
     @property
     def start_offset(self) -> int:
         """The first offset retention still shows."""
-        log = self._owner.open_log(self.index)
-        return self._start_of(log)
+        return self._with_log(self._start_of)
 
     @property
     def end_offset(self) -> int:
@@ -91,16 +92,7 @@ class Partition:
         ``CorruptionError`` when its batch is damaged.
         """
         _check_offset(offset, "offset")
-        log = self._owner.open_log(self.index)
-        if self._start_of(log) <= offset < log.end_offset:
-            record = self._read_quickly(log, offset)
-            if record is not None:
-                return record
-        records = self._fetch(offset, max_records=1, size=None)
-        if not records:
-            log = self._owner.open_log(self.index)
-            raise OffsetOutOfRangeError(offset, self._start_of(log), log.end_offset)
-        return records[0]
+        return self._with_log(lambda log: self._read(log, offset))
 
     def read_range(self, start: int, stop: int) -> list[Record]:
         """The records from ``start`` up to, not with, ``stop``; all in memory.
@@ -134,7 +126,10 @@ class Partition:
         _check_offset(offset, "offset")
         _check_positive(max_records, "max_records")
         _check_positive(max_bytes, "max_bytes")
-        return self._fetch(offset, max_records=max_records, size=max_bytes)
+        limits = FetchLimits(max_records, max_bytes)
+        return self._with_log(
+            lambda log: self._fetcher.fetch(log, offset, self._start_of(log), limits)
+        )
 
     def root(self, size: int | None = None) -> bytes:
         """The tree's root over the first ``size`` records ever written, by default all."""
@@ -180,9 +175,10 @@ class Partition:
         """
         if not isinstance(timestamp_ms, int):
             raise TypeError(f"a timestamp is an int of milliseconds, not {timestamp_ms!r}")
-        log = self._owner.open_log(self.index)
-        timestamp_ms = max(-(1 << 63), min(timestamp_ms, (1 << 63) - 1))
-        return retaining.offset_for_timestamp(log, timestamp_ms, self._start_of(log))
+        wanted = max(-(1 << 63), min(timestamp_ms, (1 << 63) - 1))
+        return self._with_log(
+            lambda log: retaining.offset_for_timestamp(log, wanted, self._start_of(log))
+        )
 
     def compact(self) -> int:
         """Apply retention and leave nothing outside its window but the tree; the bytes freed.
@@ -202,7 +198,7 @@ class Partition:
         """
         log = self._owner.open_log(self.index)
         try:
-            return verify_log(log, progress)
+            return self._with_log(lambda log: verify_log(log, progress))
         except DerivedDamageError as damage:
             if not isinstance(log, PartitionLog):
                 raise
@@ -211,7 +207,7 @@ class Partition:
             self._rebuild_tree(log)
             for segment in log.all_segments:
                 repair_index(log, segment)
-        return verify_log(log, progress)
+        return self._with_log(lambda log: verify_log(log, progress))
 
     def salvage(self, start: int = 0, stop: int | None = None) -> SalvagedRange:
         """What is intact between two offsets of a damaged partition, and what is not.
@@ -223,108 +219,44 @@ class Partition:
             _check_offset(stop, "stop")
             if stop < start:
                 raise ValueError(f"stop is at least start, {start}, not {stop}")
-        return salvage(self._owner.open_log(self.index), start, stop)
+        return self._with_log(lambda log: salvage(log, start, stop))
 
-    def _fetch(self, offset: int, *, max_records: int, size: int | None) -> list[Record]:
+    @property
+    def damage(self) -> CorruptionError | None:
+        """What is wrong with the end of the partition, so that nothing can be written; or None."""
+        return self._owner.open_log(self.index).damage
+
+    def _with_log(self, work: Callable[[AnyLog], Result]) -> Result:
+        """``work`` on the partition's state, again if retention took a segment meanwhile."""
         missing = FileNotFoundError()
         for _ in range(RETRIES):
-            log = self._owner.open_log(self.index)
-            start, end = self._start_of(log), log.end_offset
-            if offset >= end and log.damage is not None:
-                raise log.damage  # what follows cannot be read: not the end of the log
-            if offset == end:
-                return []
-            if not start <= offset < end:
-                raise OffsetOutOfRangeError(offset, start, end)
-            segments = log.all_segments
-            number = bisect_right(segments, offset, key=_first_offset) - 1
-            stop = segments[number + 1].first_offset if number + 1 < len(segments) else end
             try:
-                records = self._fetch_from(
-                    log, segments[number], offset, (min(stop, end), max_records, size)
-                )
+                return work(self._owner.open_log(self.index))
             except FileNotFoundError as error:
                 missing = error
-                continue  # retention took the segment between our looking and our reading
-            return records
-        raise CorruptionError(str(missing.filename), 0, "the segment is missing") from missing
+        raise CorruptionError(str(missing.filename), 0, "the file is missing") from missing
 
-    def _read_quickly(self, log: AnyLog, offset: int) -> Record | None:
-        """The record, if the index leads straight to a sound batch that holds it.
-
-        The batch's checksum and first offset prove the index right; whatever is wrong is left to
-        the careful way to find and to name.
-        """
-        segments = log.all_segments
-        segment = segments[bisect_right(segments, offset, key=_first_offset) - 1]
-        try:
-            segment.open_index()
-            first, position, size = segment.index.span(offset, segment.end_position)
-            if size <= 0:
-                return None
-            data = log.pool.read(segment.path, size, position)
-            records = decode(
-                data,
-                log.id.topic,
-                log.id.index,
-                first_offset=offset,
-                stop_offset=offset + 1,
-                max_records=1,
-                expected_offset=first,
-            ).records
-        except (IndexDamagedError, BatchError, FileNotFoundError):
-            return None
-        return records[0] if records else None
-
-    def _fetch_from(
-        self, log: AnyLog, segment: Segment, offset: int, limits: tuple[int, int, int | None]
-    ) -> list[Record]:
-        stop, max_records, size = limits
-        entry = with_index(log, segment, lambda s: s.locate(offset))
-        position = entry.position
-        if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
-            raise missing_segment(segment, stop)
-        if size is None:
-            size = _batch_size(log, segment, position)
-        buffer = self._buffers.pop() if self._buffers else bytearray(size)
-        try:
-            while True:
-                if len(buffer) != size:
-                    buffer = bytearray(size)
-                count = segment.read_into(buffer, position)
-                records: list[Record] = []
-                try:
-                    result = decode(
-                        memoryview(buffer)[:count],
-                        log.id.topic,
-                        log.id.index,
-                        first_offset=offset,
-                        stop_offset=stop,
-                        max_records=max_records,
-                        expected_offset=entry.first_offset,
-                        records=records,
-                    )
-                except BatchError as error:
-                    if records:
-                        return records  # the damage behind them is the next call's to report
-                    at = position + error.position
-                    raise CorruptionError(segment.path, at, error.reason) from None
-                if records:
-                    return records
-                whole = _batch_size(log, segment, position + result.position)
-                if count < size or whole <= size:
-                    at = position + result.position
-                    raise CorruptionError(segment.path, at, "the batch is cut short")
-                size = whole
-        finally:
-            if size == FETCH_BYTES and len(self._buffers) < 4:
-                self._buffers.append(buffer)
+    def _read(self, log: AnyLog, offset: int) -> Record:
+        start = self._start_of(log)
+        if start <= offset < log.end_offset:
+            record = read_quickly(log, offset)
+            if record is not None:
+                return record
+        records = self._fetcher.fetch(log, offset, start, FetchLimits(1, None))
+        if not records:
+            raise OffsetOutOfRangeError(offset, start, log.end_offset)
+        return records[0]
 
     def _start_of(self, log: AnyLog) -> int:
         limits = self._owner.retention
         if limits is retaining.NO_LIMITS:
             return log.start_offset
-        return retaining.visible_start(log, limits, self._now_ms())
+        now_ms = self._now_ms() if limits.max_age_ms is not None else 0
+        known = self._known_start
+        if known[:3] != (log.end_offset, now_ms, limits):
+            start = retaining.visible_start(log, limits, now_ms)
+            known = self._known_start = (log.end_offset, now_ms, limits, start)
+        return max(known[3], log.start_offset)
 
     def _writable(self) -> PartitionLog:
         log = self._owner.open_log(self.index)
@@ -371,15 +303,6 @@ class Partition:
 
     def _rebuild_tree(self, log: PartitionLog) -> None:
         rebuild_whole_tree(log, log.frontier.peaks)
-
-
-def _first_offset(segment: Segment) -> int:
-    return segment.first_offset
-
-
-def _batch_size(log: AnyLog, segment: Segment, position: int) -> int:
-    header = log.pool.read(segment.path, 12, position)
-    return 12 + int.from_bytes(header[8:12], "big")
 
 
 def _check_offset(value: object, name: str) -> None:

@@ -110,7 +110,7 @@ def _mend(
     _open_tail(log, tail)
     if log.damage is None:
         retained_away = _take_retained_away(log)
-        mend_tree(log, trusted)
+        mend_tree(log, page, trusted)
         if log.damage is None:
             log.sync_point()
             log.write_tail_page()

@@ -31,12 +31,15 @@ def tree_reaches(log: PartitionLog, size: int) -> bool:
     return True
 
 
-def mend_tree(log: PartitionLog, trusted: TailState | None) -> None:
-    """The tree at the end: from its files as far as they were synced, then from the records."""
+def mend_tree(log: PartitionLog, page: TailState | None, trusted: TailState | None) -> None:
+    """The tree at the end: from its files as far as they were synced, then from the records.
+
+    Without a tail page nothing says what the files should hold: then from the records alone.
+    """
     known = trusted.peaks if trusted is not None and trusted.end_offset == log.end_offset else None
     try:
         offset, position, _ = log.checkpoint
-        peaks = _peaks_on_disk(log, offset)
+        peaks = _peaks_on_disk(log, offset) if page is not None else None
         if peaks is not None:
             log.frontier = Frontier(offset, peaks)
             _append_leaves(log, log.frontier, (log.active.first_offset, position, offset))

@@ -1,0 +1,143 @@
+"""Runs of records out of a partition's segments: found by the index, read once, decoded."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from merkql._core.batch_decoder import decode
+from merkql._core.batch_header import BatchError
+from merkql._core.record import Record
+from merkql.errors import CorruptionError, OffsetOutOfRangeError
+from merkql.storage.index_repair import AnyLog, with_index
+from merkql.storage.offset_index import IndexDamagedError
+from merkql.storage.salvage import missing_segment
+from merkql.storage.segment import SealedSegment, Segment
+
+FETCH_BYTES = 1 << 20
+RECORDS_UNLIMITED = 1 << 31
+BUFFERS_KEPT = 4
+
+
+class FetchLimits(NamedTuple):
+    """How much one fetch returns; ``max_bytes`` None means the batch at the offset alone."""
+
+    max_records: int
+    max_bytes: int | None
+
+
+class Fetcher:
+    """Fetches for one partition, from any thread, into buffers that are used again."""
+
+    def __init__(self) -> None:
+        self._buffers: list[bytearray] = []
+
+    def fetch(self, log: AnyLog, offset: int, start: int, limits: FetchLimits) -> list[Record]:
+        """Records from ``offset`` on, of one segment; empty at the end of the log.
+
+        ``FileNotFoundError`` when retention took the segment after ``log`` was looked at.
+        """
+        end = log.end_offset
+        if offset >= end and log.damage is not None:
+            raise log.damage  # what follows cannot be read: not the end of the log
+        if offset == end:
+            return []
+        if not start <= offset < end:
+            raise OffsetOutOfRangeError(offset, start, end)
+        segments = log.all_segments
+        number = bisect_right(segments, offset, key=_first_offset) - 1
+        stop = segments[number + 1].first_offset if number + 1 < len(segments) else end
+        segment = segments[number]
+        entry = with_index(log, segment, lambda s: s.locate(offset))
+        if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
+            raise missing_segment(segment, stop)
+        size = limits.max_bytes or _batch_size(log, segment, entry.position)
+        place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
+        buffer = self._buffers.pop() if self._buffers else bytearray(size)
+        try:
+            records = None
+            while records is None:
+                if len(buffer) != size:
+                    buffer = bytearray(size)
+                records, size = _fetch_into(buffer, log, place, limits.max_records)
+            return records
+        finally:
+            if len(buffer) == FETCH_BYTES and len(self._buffers) < BUFFERS_KEPT:
+                self._buffers.append(buffer)
+
+
+class _Place(NamedTuple):
+    """Where a fetch begins and which offsets it may return."""
+
+    segment: Segment
+    position: int
+    batch_offset: int  # the first offset of the batch there
+    first_offset: int
+    stop_offset: int
+
+
+def _fetch_into(
+    buffer: bytearray, log: AnyLog, place: _Place, max_records: int
+) -> tuple[list[Record] | None, int]:
+    """The records, or None and the size of the buffer that their first batch needs."""
+    count = place.segment.read_into(buffer, place.position)
+    records: list[Record] = []
+    try:
+        result = decode(
+            memoryview(buffer)[:count],
+            log.id.topic,
+            log.id.index,
+            first_offset=place.first_offset,
+            stop_offset=place.stop_offset,
+            max_records=max_records,
+            expected_offset=place.batch_offset,
+            records=records,
+        )
+    except BatchError as error:
+        if records:
+            return records, count  # the damage behind them is the next call's to report
+        at = place.position + error.position
+        raise CorruptionError(place.segment.path, at, error.reason) from None
+    if records:
+        return records, count
+    at = place.position + result.position
+    whole = _batch_size(log, place.segment, at)
+    if count < len(buffer) or whole <= len(buffer):
+        raise CorruptionError(place.segment.path, at, "the batch is cut short")
+    return None, whole
+
+
+def read_quickly(log: AnyLog, offset: int) -> Record | None:
+    """The record, if the index leads straight to a sound batch that holds it.
+
+    The batch's checksum and first offset prove the index right; whatever is wrong is left to the
+    careful way to find and to name.
+    """
+    segments = log.all_segments
+    segment = segments[bisect_right(segments, offset, key=_first_offset) - 1]
+    try:
+        segment.open_index()
+        first, position, size = segment.index.span(offset, segment.end_position)
+        if size <= 0:
+            return None
+        records = decode(
+            log.pool.read(segment.path, size, position),
+            log.id.topic,
+            log.id.index,
+            first_offset=offset,
+            stop_offset=offset + 1,
+            max_records=1,
+            expected_offset=first,
+        ).records
+    except (IndexDamagedError, BatchError, FileNotFoundError):
+        return None
+    return records[0] if records else None
+
+
+def _first_offset(segment: Segment) -> int:
+    return segment.first_offset
+
+
+def _batch_size(log: AnyLog, segment: Segment, position: int) -> int:
+    header = log.pool.read(segment.path, 12, position)
+    return 12 + int.from_bytes(header[8:12], "big")

@@ -1,0 +1,364 @@
+"""Bugs that were found by using the library, each named after what one saw."""
+
+from __future__ import annotations
+
+import gc
+import glob
+import itertools
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from merkql import (
+    Broker,
+    BrokerConfig,
+    CorruptionError,
+    FormatError,
+    MerkqlError,
+    Partition,
+    ProducerRecord,
+    RetentionConfig,
+    UnknownTopicError,
+    WriterFailedError,
+)
+from merkql.storage.files import Files
+
+
+class CountingFiles(Files):
+    """Counts syncs, and fails the one it is told to."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.directory_syncs = 0
+        self.fail = False
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs += 1
+        if self.fail:
+            raise OSError(5, "Input/output error")
+        super().sync(descriptor)
+
+    def sync_directory(self, path: str) -> None:
+        self.directory_syncs += 1
+        super().sync_directory(path)
+
+
+def flip(path: str, position: int) -> None:
+    content = bytearray(Path(path).read_bytes())
+    content[position] ^= 1
+    Path(path).write_bytes(bytes(content))
+
+
+def filled(path: Path, count: int = 100, **options: object) -> Broker:
+    broker = Broker.open(path)
+    broker.create_topic("t", segment_bytes=8192, **options)  # type: ignore[arg-type]
+    with broker.producer() as producer:
+        for number in range(count):
+            producer.send("t", b"value %d" % number)
+    return broker
+
+
+def test_a_dropped_broker_kept_its_directory_locked(tmp_path: Path) -> None:
+    broker = Broker.open(tmp_path)
+    broker.producer().send("t", b"1")
+    del broker
+    with Broker.open(tmp_path) as again:
+        assert again.topic("t").partition(0).end_offset == 1
+
+
+def test_a_dropped_consumer_kept_its_partitions(tmp_path: Path) -> None:
+    with filled(tmp_path, 1) as broker:
+        first = broker.consumer("g")
+        first.subscribe(["t"])
+        assert first.poll()
+        del first
+        gc.collect()
+        second = broker.consumer("g")
+        second.subscribe(["t"])
+        assert second.poll(timeout=5)
+
+
+def test_a_partitioner_that_returned_true_broke_partition_1(tmp_path: Path) -> None:
+    with Broker.open(tmp_path, default_partitions=3) as broker:
+        with pytest.raises(ValueError, match="True"):
+            broker.producer(partitioner=lambda key, count: True).send("t", b"x", key=b"k")
+        assert broker.producer().send("t", b"x", partition=1).offset == 0
+
+
+def test_an_index_like_number_of_another_library_was_refused(tmp_path: Path) -> None:
+    class Index:
+        def __index__(self) -> int:
+            return 2
+
+    with Broker.open(tmp_path, default_partitions=3) as broker:
+        producer = broker.producer(partitioner=lambda key, count: Index())  # type: ignore[arg-type,return-value]
+        assert producer.send("t", b"x", key=b"k").partition == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda p: p.fetch(0, max_records=0), ValueError),
+        (lambda p: p.fetch(0, max_bytes=-1), ValueError),
+        (lambda p: p.fetch(0, max_bytes="x"), TypeError),
+        (lambda p: p.read_range(5, 2), ValueError),
+        (lambda p: p.salvage(5, 1), ValueError),
+        (lambda p: p.salvage(0, "x"), TypeError),
+    ],
+)
+def test_wrong_limits_were_taken_for_damage(
+    tmp_path: Path, call: Callable[[Partition], object], error: type[Exception]
+) -> None:
+    with filled(tmp_path, 3) as broker, pytest.raises(error):
+        call(broker.topic("t").partition(0))
+
+
+def test_a_handle_of_a_deleted_topic_changed_the_new_one(tmp_path: Path) -> None:
+    with filled(tmp_path, 3) as broker:
+        old = broker.topic("t")
+        broker.delete_topic("t")
+        new = broker.create_topic("t")
+        broker.producer().send("t", b"new")
+        for change in (
+            lambda: old.add_partitions(3),
+            lambda: old.alter(durability="disk"),
+            lambda: old.partition(0).compact(),
+            lambda: old.partition(0).read(0),
+        ):
+            with pytest.raises(UnknownTopicError):
+                change()
+        new_id = new.id
+    with Broker.open(tmp_path) as again:
+        assert again.topic("t").id == new_id
+        assert [r.value for r in again.topic("t").partition(0).read_range(0, 1)] == [b"new"]
+
+
+def test_a_flipped_byte_in_a_stored_hash_stayed_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with filled(tmp_path) as broker:
+        root = broker.topic("t").partition(0).root()
+        leaf = broker.topic("t").partition(0).proof(7).leaf_hash
+    path = glob.glob(f"{tmp_path}/topics/t/0/tree/h00")[0]
+    whole = Path(path).read_bytes()
+    flip(path, 7 * 32)
+    with (
+        caplog.at_level(logging.WARNING, "merkql.recovery"),
+        Broker.open(tmp_path) as broker,
+    ):
+        partition = broker.topic("t").partition(0)
+        assert partition.find(leaf) == 7
+        assert partition.verify().root == root
+    assert "rebuilding the tree" in caplog.text
+    assert Path(path).read_bytes() == whole
+
+
+def test_a_reader_reports_what_a_writer_would_mend(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = glob.glob(f"{tmp_path}/topics/t/0/tree/h00")[0]
+    flip(path, 0)
+    damaged = Path(path).read_bytes()
+    with (
+        Broker.open(tmp_path, read_only=True) as broker,
+        pytest.raises(CorruptionError, match="h00"),
+    ):
+        broker.topic("t").partition(0).verify()
+    assert Path(path).read_bytes() == damaged
+
+
+def test_first_batch_over_eight_partitions_took_many_syncs(tmp_path: Path) -> None:
+    files = CountingFiles()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        broker.create_topic("t", partitions=8)
+        producer = broker.producer()
+        batch = [ProducerRecord("t", b"x", partition=index) for index in range(8)]
+        files.syncs = files.directory_syncs = 0
+        producer.send_batch(batch)
+        assert (files.syncs, files.directory_syncs) == (1, 1)  # the directory: of the WAL's file
+        producer.send_batch(batch)
+        assert (files.syncs, files.directory_syncs) == (2, 1)
+
+
+def test_segments_of_a_program_that_restarts_often_never_aged(tmp_path: Path) -> None:
+    hour_ms = 3_600_000
+    for day in range(3):
+        with Broker.open(tmp_path) as broker:
+            if not day:
+                broker.create_topic("t", segment_age_ms=hour_ms)
+            broker.producer().send("t", b"x", timestamp_ms=day * 24 * hour_ms)
+            broker.producer().send("t", b"x", timestamp_ms=day * 24 * hour_ms + 1)
+    assert len(glob.glob(f"{tmp_path}/topics/t/0/*.log")) == 3
+
+
+def test_a_topic_of_a_newer_format_was_called_damaged(tmp_path: Path) -> None:
+    filled(tmp_path, 1).close()
+    path = tmp_path / "topics" / "t" / "topic.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
+    with Broker.open(tmp_path) as broker:
+        with pytest.raises(FormatError, match="install a newer one"):
+            broker.topic("t")
+        assert broker.producer().send("other", b"x").offset == 0
+
+
+def test_salvage_believed_a_damaged_offset(tmp_path: Path) -> None:
+    with filled(tmp_path, 40) as broker:
+        want = {r.offset: r for r in broker.topic("t").partition(0).read_range(0, 40)}
+    path = glob.glob(f"{tmp_path}/topics/t/0/*0.log")[0]
+    whole = Path(path).read_bytes()
+    size = 12 + int.from_bytes(whole[8:12], "big")  # each record was sent alone: 10 of equal size
+    for position in range(5 * size, 6 * size):
+        flip(path, position)
+        with Broker.open(tmp_path, read_only=True) as broker:
+            found = broker.topic("t").partition(0).salvage()
+        ignored = 12 <= position - 5 * size < 16  # the leader epoch, which says nothing here
+        assert len(found.damage) == (0 if ignored else 1), position
+        left = [n for n in range(40) if n != 5 or ignored]
+        assert [r.offset for r in found.records] == left, position
+        assert all(want[r.offset] == r for r in found.records)
+        Path(path).write_bytes(whole)
+
+
+def test_a_missing_segment_was_passed_in_silence(tmp_path: Path) -> None:
+    filled(tmp_path, 300).close()
+    logs = sorted(glob.glob(f"{tmp_path}/topics/t/0/*.log"))
+    assert len(logs) > 2
+    first, after = (int(os.path.basename(path)[:20]) for path in logs[1:3])
+    os.unlink(logs[1])
+    with Broker.open(tmp_path, read_only=True) as broker:
+        partition = broker.topic("t").partition(0)
+        found = partition.salvage()
+        assert [str(one) for one in found.damage if "missing" in str(one)]
+        missing = set(range(first, after))
+        assert {r.offset for r in found.records} == set(range(300)) - missing
+        for ask in (lambda: partition.read(first), partition.verify):
+            with pytest.raises(CorruptionError, match=f"offsets {first} to {after - 1} are"):
+                ask()
+
+
+def test_only_sends_were_refused_after_a_failed_sync(tmp_path: Path) -> None:
+    files = CountingFiles()
+    broker = Broker(BrokerConfig(tmp_path), files)
+    topic = broker.create_topic("t")
+    producer = broker.producer()
+    producer.send("t", b"durable")
+    files.fail = True
+    with pytest.raises(OSError, match="Input/output"):
+        producer.send("t", b"lost, perhaps")
+    files.fail = False
+    for change in (
+        lambda: producer.send("t", b"x"),
+        lambda: broker.create_topic("u"),
+        lambda: broker.delete_topic("t"),
+        lambda: topic.add_partitions(2),
+        lambda: topic.alter(durability="disk"),
+        lambda: topic.partition(0).compact(),
+        broker.apply_retention,
+    ):
+        with pytest.raises(WriterFailedError, match="Input/output"):
+            change()
+    assert [r.value for r in topic.partition(0).read_range(0, 1)] == [b"durable"]
+    assert topic.partition(0).end_offset == 1
+    broker.close()
+    with Broker.open(tmp_path) as again:
+        assert again.topic("t").partition(0).read(0).value == b"durable"
+
+
+def test_one_damaged_partition_failed_the_deliveries_of_others(tmp_path: Path) -> None:
+    filled(tmp_path, 50).close()
+    os.unlink(tmp_path / "clean")
+    path = glob.glob(f"{tmp_path}/topics/t/0/*0.log")[0]
+    flip(path, 100)
+    os.unlink(tmp_path / "topics" / "t" / "0" / "tail")
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        with pytest.raises(CorruptionError):
+            producer.send_nowait("t", b"x")
+        assert producer.send_nowait("fine", b"x").result(10).offset == 0
+        for ask in (broker.topic("t").partition(0).root, lambda: broker.topic("t").partition(0).proof(0)):
+            with pytest.raises(CorruptionError):
+                ask()
+
+
+def test_a_creation_that_failed_left_its_directory(tmp_path: Path) -> None:
+    class Full(Files):
+        def make_directory(self, path: str) -> None:
+            if path.endswith("/1"):
+                raise OSError(28, "No space left on device", path)
+            super().make_directory(path)
+
+    with Broker(BrokerConfig(tmp_path), Full()) as broker:
+        with pytest.raises(OSError, match="No space"):
+            broker.create_topic("t", partitions=2)
+        assert os.listdir(tmp_path / "topics") == []
+        assert broker.topics() == []
+
+
+def test_names_that_differ_by_case_only_on_a_folding_file_system(tmp_path: Path) -> None:
+    class Folding(Files):
+        def status(self, path: str) -> os.stat_result | None:
+            names = {name.lower(): name for name in os.listdir(os.path.dirname(path))}
+            found = names.get(os.path.basename(path).lower())
+            return super().status(os.path.join(os.path.dirname(path), found)) if found else None
+
+    with Broker(BrokerConfig(tmp_path), Folding()) as broker:
+        broker.create_topic("Orders")
+        with pytest.raises(ValueError, match="case"):
+            broker.create_topic("orders")
+        assert broker.topics() == ["Orders"]
+
+
+def test_a_proof_of_an_erasable_record_did_not_outlive_retention(tmp_path: Path) -> None:
+    with filled(tmp_path, 50, erasable=True) as broker:
+        partition = broker.topic("t").partition(0)
+        saved = partition.read(5)
+        assert partition.proof(5).verify(saved, partition.root())
+        broker.topic("t").alter(retention=RetentionConfig(max_records=10))
+        assert partition.compact() > 0
+        proof = partition.proof(5)
+        assert proof.entry is None
+        assert proof.verify(saved, partition.root())
+
+
+def test_retention_set_later_was_not_applied_in_the_background(tmp_path: Path) -> None:
+    with filled(tmp_path, 10) as broker:
+        before = {thread.name for thread in broker.threads}
+        broker.topic("t").alter(retention=RetentionConfig(max_records=5))
+        after = {thread.name for thread in broker.threads}
+        assert "merkql-maintenance" in after | before
+
+
+@pytest.mark.parametrize("durability", ["fsync", "disk"])
+def test_derived_files_in_any_combination_are_made_again_byte_for_byte(
+    tmp_path: Path, durability: str
+) -> None:
+    filled(tmp_path, 200, durability=durability).close()
+    directory = tmp_path / "topics" / "t" / "0"
+    derived = [*directory.glob("*.index"), *directory.glob("tree/*"), directory / "tail"]
+    whole = {path: path.read_bytes() for path in derived}
+    kinds = [list(directory.glob("*.index")), list(directory.glob("tree/*")), [directory / "tail"]]
+    for chosen in itertools.product(("keep", "delete", "damage"), repeat=3):
+        for paths, what in zip(kinds, chosen, strict=True):
+            for path in paths:
+                if what == "delete":
+                    path.unlink()
+                elif what == "damage":
+                    flip(str(path), len(whole[path]) // 2)
+        with Broker.open(tmp_path) as broker:
+            partition = broker.topic("t").partition(0)
+            partition.verify()
+            assert [r.value for r in partition.read_range(0, 200)] == [
+                b"value %d" % number for number in range(200)
+            ]
+            assert partition.proof(3).verify(partition.read(3), partition.root())
+            broker.producer()
+        assert {path: path.read_bytes() for path in derived} == whole, chosen
+
+
+def test_errors_are_all_of_one_family() -> None:
+    import merkql
+
+    named = [getattr(merkql, name) for name in merkql.__all__ if name.endswith("Error")]
+    apart = {error for error in named if not issubclass(error, MerkqlError)}
+    assert apart == {merkql.ProofError}  # it stands alone, with proof.py
