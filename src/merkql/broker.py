@@ -45,7 +45,7 @@ class Broker:
         self._directory = os.path.abspath(os.fspath(config.path))
         self._groups_directory = layout.groups_directory(self._directory)
         self._lock = threading.Lock()
-        self._open_ones: weakref.WeakSet[Producer | Consumer] = weakref.WeakSet()  # they refer to us
+        self._open_ones: weakref.WeakSet[Producer | Consumer] = weakref.WeakSet()
         self._remove: weakref.finalize[..., Broker] | None = None  # of a temporary directory
         self._engine = Engine(
             files or Files(),

@@ -22,6 +22,7 @@ from merkql import (
     RecordMetadata,
     RetentionConfig,
     Topic,
+    TopicPartition,
 )
 
 
@@ -38,7 +39,14 @@ def write(broker: Broker) -> None:
     assert_type(delivery.result(timeout=1.0), RecordMetadata)
     assert_type(delivery.done(), bool)
     assert_type(producer.flush(timeout=1.0), int)
-    producer.send("orders", 42)  # type: ignore[arg-type]
+    assert_type(producer.send_nowait(record), Delivery)
+    producer.send("orders", None, key=b"tombstone")
+    producer.send("orders", 42)  # type: ignore[call-overload]
+    producer.send("orders")  # type: ignore[call-overload]
+    producer.send("orders", b"value", keys=b"key")  # type: ignore[call-overload]
+    producer.send(record, b"value")  # type: ignore[call-overload]
+    producer.send_nowait("orders")  # type: ignore[call-overload]
+    producer.send_nowait(record, key=b"key")  # type: ignore[call-overload]
     producer.send_batch([b"value"])  # type: ignore[list-item]
 
 
@@ -75,6 +83,18 @@ def prove(topic: Topic, record: Record) -> None:
     partition.proof("7")  # type: ignore[arg-type]
 
 
+def consume(broker: Broker) -> None:
+    def say(partition: TopicPartition, first: int, next_offset: int) -> None: ...
+
+    consumer = broker.consumer("g", auto_commit=False, offset_reset="latest", max_records=10)
+    assert_type(consumer, Consumer)
+    broker.consumer("g", on_gap=say, rebalance_timeout=1, max_poll_interval=0.5)
+    broker.consumer("g", auto_comit=False)  # type: ignore[call-arg]
+    broker.consumer("g", max_records="10")  # type: ignore[arg-type]
+    broker.consumer("g", on_gap=print, fetch_max_bytes=1.5)  # type: ignore[arg-type]
+    broker.consumer()  # type: ignore[call-arg]
+
+
 def configure() -> None:
     retention = RetentionConfig(max_records=500, max_bytes=1 << 30, max_age_ms=86_400_000)
     config = BrokerConfig("events", default_partitions=4, default_retention=retention)
@@ -83,4 +103,14 @@ def configure() -> None:
         assert_type(broker.topics(), list[str])
         broker.create_topic("orders", partitions=4, retention=retention, durability="disk")
         broker.create_topic("orders", partitions="4")  # type: ignore[arg-type]
+    with Broker.open("events", default_partitions=4, read_only=True) as broker:
+        assert_type(broker, Broker)
+    with Broker.temporary(default_durability="fsync") as broker:
+        assert_type(broker, Broker)
+    Broker.open("events", defualt_partitions=3)  # type: ignore[call-arg]
+    Broker.open("events", default_partitions="3")  # type: ignore[arg-type]
+    Broker.open(b"events")  # type: ignore[arg-type]
+    Broker.temporary(defualt_partitions=3)  # type: ignore[call-arg]
+    Broker.temporary(path="events")  # type: ignore[call-arg]
+    BrokerConfig("events", defualt_partitions=3)  # type: ignore[call-arg]
     RetentionConfig(max_records="many")  # type: ignore[arg-type]

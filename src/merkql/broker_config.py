@@ -1,0 +1,89 @@
+"""How a data directory is opened, and the check of what callers say about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from merkql.storage.retention import RetentionConfig
+from merkql.topic import COMPRESSIONS, DURABILITIES, PARTITIONS_MAX, TopicConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """How a data directory is opened.
+
+    ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are
+    for topics created without saying otherwise. ``read_only``: read beside a writer in another
+    process, change nothing but groups. ``exclusive``: keep the writer role for life.
+    """
+
+    path: str | os.PathLike[str]
+    default_partitions: int = 1
+    auto_create_topics: bool = True
+    compression: str = "none"
+    default_retention: RetentionConfig = field(default_factory=RetentionConfig)
+    default_durability: str = "fsync"
+    read_only: bool = False
+    exclusive: bool = False
+
+    def __post_init__(self) -> None:
+        _check_path(self.path)
+        for name in ("auto_create_topics", "read_only", "exclusive"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is a bool, not {getattr(self, name)!r}")
+        count = self.default_partitions
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise TypeError(f"default_partitions is an int, not {count!r}")
+        if not 1 <= count <= PARTITIONS_MAX:
+            raise ValueError(f"default_partitions is between 1 and {PARTITIONS_MAX}, not {count}")
+        if not isinstance(self.default_retention, RetentionConfig):
+            raise TypeError(
+                f"default_retention is a RetentionConfig, not {self.default_retention!r}"
+            )
+        _check_choice("default_durability", self.default_durability, DURABILITIES)
+        _check_choice("compression", self.compression, COMPRESSIONS)
+
+    def topic_config(self) -> TopicConfig:
+        """The configuration of a topic that is created without saying otherwise."""
+        return TopicConfig(
+            partitions=self.default_partitions,
+            retention=self.default_retention,
+            durability=self.default_durability,
+            compression=self.compression,
+        )
+
+
+class BrokerOptions(TypedDict, total=False):
+    """The fields of ``BrokerConfig`` but for ``path``, as keyword arguments."""
+
+    default_partitions: int
+    auto_create_topics: bool
+    compression: str
+    default_retention: RetentionConfig
+    default_durability: str
+    read_only: bool
+    exclusive: bool
+
+
+def check_options(given: Iterable[str], options: type) -> None:
+    """Refuse what is not a key of ``options``, a ``TypedDict``, with a message that lists them."""
+    known = options.__annotations__
+    for name in given:
+        if name not in known:
+            raise TypeError(f"no option {name!r}; there are {', '.join(known)}")
+
+
+def _check_path(given: object) -> None:
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(path, str):
+        raise TypeError(f"path is a str or a path of str, not {given!r}")
+    if not path or "\0" in path:
+        raise ValueError(f"{path!r} cannot be a data directory")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")
