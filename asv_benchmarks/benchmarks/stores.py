@@ -68,7 +68,8 @@ class Floor:
         self._file = Overwrite(path)
         self._path = os.path.join(path, "floor")
         self._joined: tuple[list[bytes], bytes] = ([], b"")
-        self._record_size = 1
+        self._count = 0
+        self._size_bytes = 0
 
     def send(self, value: bytes) -> None:
         self._file.write(value)
@@ -76,15 +77,20 @@ class Floor:
     def send_many(self, values: list[bytes]) -> None:
         if self._joined[0] is not values:  # joined once: the floor makes no bytes
             self._joined = (values, b"".join(values))
-            self._record_size = len(values[0])
         self._file.write(self._joined[1])
+        self._count += len(values)
+        self._size_bytes += len(self._joined[1])
 
     def read(self) -> int:
-        size = 0
+        """As many bytes as were sent; round the file again where that is more than it holds."""
+        size_bytes = 0
         with open(self._path, "rb", buffering=0) as file:
-            while data := file.read(self.READ_BYTES):
-                size += len(data)
-        return size // self._record_size
+            while size_bytes < self._size_bytes:
+                data = file.read(self.READ_BYTES)
+                size_bytes += len(data)
+                if not data:
+                    file.seek(0)
+        return self._count
 
     def close(self) -> None:
         self._file.close()
