@@ -18,7 +18,7 @@ from merkql.storage.files import Files
 
 
 class MonitorFiles(Files):
-    """Real operations; ``AssertionError`` where an order is broken. Counts syncs by kind of file."""
+    """Real operations; ``AssertionError`` where an order is broken. Counts syncs by kind."""
 
     def __init__(self) -> None:
         self.syncs: Counter[str] = Counter()
