@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import merkql
+from merkql.broker_config import BrokerOptions
+from merkql.consumer_arguments import ConsumerOptions
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/reference"
@@ -23,6 +25,10 @@ NOTICE = "<!-- written by `make docs` from the docstrings; edit those -->\n"
 MODULES = ["merkql.partitioners", "merkql.proof"]
 # Users never make these themselves: how they are made is not for the reference.
 HANDED_OUT = {"Broker", "Consumer", "Delivery", "Partition", "Producer", "Topic"}
+
+# Where options go on to, that a signature only names as a whole: their defaults are there.
+OPTIONS = [(BrokerOptions, merkql.BrokerConfig), (ConsumerOptions, merkql.Consumer)]
+OTHER_DEFAULTS = {("temporary", "default_durability"): "disk"}
 
 
 class Source:
@@ -50,7 +56,33 @@ class Source:
                 text = text[:at]
                 break
         text = text.replace("( ", "(").replace(", )", ")").replace(" )", ")")
-        return re.sub(r"\((self|cls)(, )?", "(", text, count=1)
+        return with_options(re.sub(r"\((self|cls)(, )?", "(", text, count=1))
+
+
+def with_options(signature: str) -> str:
+    """The signature with the options that it names as a whole spelled out, one a line."""
+    for options, taker in OPTIONS:
+        whole = re.search(rf"\((.*?)(?:, )?\*\*\w+: Unpack\[{options.__name__}\]\)", signature)
+        if whole is None:
+            continue
+        name = signature[: whole.start()]
+        parameters = inspect.signature(taker).parameters
+        lines = [whole[1]] if whole[1] else []
+        lines += ["*", *(option(name, parameters[one]) for one in options.__annotations__)]
+        spelled = "".join(f"    {line},\n" for line in lines)
+        signature = f"{name}(\n{spelled}){signature[whole.end() :]}"
+    return signature
+
+
+def option(method: str, parameter: inspect.Parameter) -> str:
+    default = OTHER_DEFAULTS.get((method, parameter.name), parameter.default)
+    if repr(default) == "<factory>":
+        text = f"{parameter.annotation}()"
+    elif callable(default):
+        text = f"{default.__module__}.{default.__name__}"
+    else:
+        text = repr(default).replace("'", '"')
+    return f"{parameter.name}: {parameter.annotation} = {text}"
 
 
 def docstring(made: object) -> str:
@@ -116,16 +148,18 @@ def class_page(source: Source, node: ast.ClassDef, owner: type) -> Iterator[str]
         yield f"```python\n{signature.removesuffix(' -> None')}\n```"
     if fields := fields_of(source, node, owner):
         yield "```python\n" + "\n".join(fields) + "\n```"
-    seen = set()
+    seen, overloaded = set(), set()
     for name, item in members_of(source, node):
         text = rendered(docstring(getattr(owner, name, None)))
         if is_property(item) and not text:
             continue
         is_overload = any(ast.unparse(mark) == "overload" for mark in item.decorator_list)
         yield f"### `{name}`" if name not in seen else ""
-        yield f"```python\n{member_text(source, item)}\n```"
+        if is_overload or name not in overloaded:  # what implements the overloads says less
+            yield f"```python\n{member_text(source, item)}\n```"
         yield "" if is_overload else text
         seen.add(name)
+        overloaded |= {name} if is_overload else set()
 
 
 def page(module: str, names: list[str]) -> str:

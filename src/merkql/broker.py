@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 from merkql.broker_config import BrokerConfig, BrokerOptions, check_options
 from merkql.consumer import Consumer
 from merkql.consumer_arguments import ConsumerOptions
-from merkql.errors import MerkqlError
 from merkql.groups import list_groups
 from merkql.partitioners import Partitioner
 from merkql.producer import Producer
@@ -167,17 +166,7 @@ class Broker:
 
     def apply_retention(self) -> int:
         """Apply every topic's retention now; the bytes freed on disk."""
-        freed = 0
-        errors = []
-        with self._engine.exclusive():
-            for topic in [one for one in self._topics.topics() if one.has_limits]:
-                try:
-                    freed += topic.apply_retention()
-                except (MerkqlError, OSError) as error:
-                    errors.append(error)  # the other topics get theirs
-        if errors:
-            raise errors[0]
-        return freed
+        return self._topics.apply_retention()
 
     @property
     def threads(self) -> list[threading.Thread]:

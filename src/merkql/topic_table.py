@@ -65,6 +65,20 @@ class TopicTable:
     def topics(self) -> list[Topic]:
         return list(self._topics.values())
 
+    def apply_retention(self) -> int:
+        """Apply every topic's retention now; the bytes freed on disk."""
+        freed = 0
+        errors = []
+        with self._engine.exclusive():
+            for topic in [one for one in self.topics() if one.has_limits]:
+                try:
+                    freed += topic.apply_retention()
+                except (MerkqlError, OSError) as error:
+                    errors.append(error)  # the other topics get theirs
+        if errors:
+            raise errors[0]
+        return freed
+
     def get(self, name: str) -> Topic:
         """The topic of that name; ``UnknownTopicError`` if there is none."""
         topic = self._topics.get(name) if isinstance(name, str) else None
