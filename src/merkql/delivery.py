@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from merkql._core.record import RecordMetadata
+from merkql.errors import again
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest
 
@@ -42,7 +43,7 @@ class Delivery:
         if not self._request.done and not self._request.wait(timeout):
             raise TimeoutError(f"the record was not committed within {timeout} seconds")
         if self._request.error is not None:
-            raise self._request.error
+            raise again(self._request.error)
         offset = self._request.first_offsets[self._part] + self._index
         timestamp = self._request.parts[self._part][1].timestamp_ms(self._index)
         return RecordMetadata(self._topic, self._partition, offset, timestamp)

@@ -19,11 +19,24 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 from merkql.proof import ProofError as ProofError
 
 
 class MerkqlError(Exception):
     """The base of every error below."""
+
+
+Raised = TypeVar("Raised", bound=BaseException)
+
+
+def again(error: Raised) -> Raised:
+    """The same error to be raised once more: one that is kept would gather every traceback."""
+    fresh = copy.copy(error)
+    fresh.__cause__ = error.__cause__
+    return fresh.with_traceback(None)
 
 
 class CorruptionError(MerkqlError):

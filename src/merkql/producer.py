@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
 from merkql.delivery import Delivery, Filling
-from merkql.errors import ClosedError, RecordTooLargeError
+from merkql.errors import ClosedError, RecordTooLargeError, again
 from merkql.partitioners import Partitioner, murmur2
 from merkql.storage.committer import Committer
 from merkql.storage.partition_log import PartitionLog
@@ -202,7 +202,7 @@ class Producer:
         log = _log_of(target, index)
         committer = self._committer
         if log.damage is not None:
-            raise log.damage  # here, not in a request that others' records share
+            raise again(log.damage)  # here, not in a request that others' records share
         _check_record_size(record, log)
         committer.wait_for_room()
         with committer.lock:

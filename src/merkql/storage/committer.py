@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from merkql.errors import ClosedError
+from merkql.errors import ClosedError, again
 from merkql.storage.writer import CommitRequest, Writer
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Committer:
         if not request.done:
             self._lead(request)
         if request.error is not None:
-            raise request.error
+            raise again(request.error)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -54,7 +54,7 @@ class Committer:
         request = CommitRequest([], durable=False, exclusive=True)
         self._enter(request)
         if request.error is not None:
-            raise request.error  # the queue was closed: the lead is somebody else's
+            raise again(request.error)  # the queue was closed: the lead is somebody else's
         try:
             self._writer.complete_pending()
             yield

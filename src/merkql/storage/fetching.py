@@ -8,7 +8,7 @@ from typing import NamedTuple
 from merkql._core.batch_decoder import decode
 from merkql._core.batch_header import BatchError
 from merkql._core.record import Record
-from merkql.errors import CorruptionError, OffsetOutOfRangeError
+from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.salvage import missing_segment
@@ -35,15 +35,26 @@ class Fetcher:
     def fetch(self, log: AnyLog, offset: int, start: int, limits: FetchLimits) -> list[Record]:
         """Records from ``offset`` on, of one segment; empty at the end of the log.
 
-        ``FileNotFoundError`` when retention took the segment after ``log`` was looked at.
+        Control batches are passed over. ``FileNotFoundError`` when retention took the segment after
+        ``log`` was looked at.
         """
         end = log.end_offset
         if offset >= end and log.damage is not None:
-            raise log.damage  # what follows cannot be read: not the end of the log
+            raise again(log.damage)  # what follows cannot be read: not the end of the log
         if offset == end:
             return []
         if not start <= offset < end:
             raise OffsetOutOfRangeError(offset, start, end)
+        while offset < end:
+            records, offset = self._fetch_at(log, offset, end, limits)
+            if records or limits.max_bytes is None:
+                return records
+        return []
+
+    def _fetch_at(
+        self, log: AnyLog, offset: int, end: int, limits: FetchLimits
+    ) -> tuple[list[Record], int]:
+        """Records from ``offset`` on, none if control batches alone were there; where to go on."""
         segments = log.all_segments
         number = bisect_right(segments, offset, key=_first_offset) - 1
         stop = segments[number + 1].first_offset if number + 1 < len(segments) else end
@@ -55,12 +66,13 @@ class Fetcher:
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
         try:
-            records = None
-            while records is None:
+            while True:
                 if len(buffer) != size:
                     buffer = bytearray(size)
-                records, size = _fetch_into(buffer, log, place, limits.max_records)
-            return records
+                records, after = _fetch_into(buffer, log, place, limits.max_records)
+                if records is not None:
+                    return records, after
+                size = after
         finally:
             if len(buffer) == FETCH_BYTES and len(self._buffers) < BUFFERS_KEPT:
                 self._buffers.append(buffer)
@@ -79,7 +91,7 @@ class _Place(NamedTuple):
 def _fetch_into(
     buffer: bytearray, log: AnyLog, place: _Place, max_records: int
 ) -> tuple[list[Record] | None, int]:
-    """The records, or None and the size of the buffer that their first batch needs."""
+    """The records and the offset behind them; or None and the size their first batch needs."""
     count = place.segment.read_into(buffer, place.position)
     records: list[Record] = []
     try:
@@ -95,11 +107,12 @@ def _fetch_into(
         )
     except BatchError as error:
         if records:
-            return records, count  # the damage behind them is the next call's to report
+            # The damage behind them is the next call's to report.
+            return records, records[-1].offset + 1
         at = place.position + error.position
         raise CorruptionError(place.segment.path, at, error.reason) from None
-    if records:
-        return records, count
+    if records or result.next_offset > place.first_offset:
+        return records, result.next_offset
     at = place.position + result.position
     whole = _batch_size(log, place.segment, at)
     if count < len(buffer) or whole <= len(buffer):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from merkql._core.leaf import entry as entry_bytes
 from merkql._core.leaf import record_digest
 from merkql._core.record import Record
-from merkql.errors import CorruptionError, OffsetOutOfRangeError
+from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
 from merkql.proof import ConsistencyProof, Proof
 from merkql.storage import layout
 from merkql.storage import retention as retaining
@@ -29,6 +29,7 @@ from merkql.storage.fetching import (
 )
 from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
+from merkql.storage.reader_log import ReaderLog
 from merkql.storage.salvage import SalvagedRange, salvage
 from merkql.storage.tree_repair import rebuild_whole_tree
 from merkql.storage.verification import DerivedDamageError, VerifyReport, verify_log
@@ -106,13 +107,17 @@ class Partition:
         log = self._owner.open_log(self.index)
         if stop > log.end_offset:
             if log.damage is not None:
-                raise log.damage
+                raise again(log.damage)
             raise OffsetOutOfRangeError(stop, self._start_of(log), log.end_offset)
         records: list[Record] = []
         while start < stop:
             some = self.fetch(start, max_records=stop - start)
+            if not some:
+                break  # the rest are control batches
             records += some
             start = some[-1].offset + 1
+        while records and records[-1].offset >= stop:
+            records.pop()  # fetched in the place of control batches
         return records
 
     def fetch(
@@ -230,10 +235,13 @@ class Partition:
         """``work`` on the partition's state, again if retention took a segment meanwhile."""
         missing = FileNotFoundError()
         for _ in range(RETRIES):
+            log = self._owner.open_log(self.index)
             try:
-                return work(self._owner.open_log(self.index))
+                return work(log)
             except FileNotFoundError as error:
                 missing = error
+                if isinstance(log, ReaderLog):
+                    log.look_again()
         raise CorruptionError(str(missing.filename), 0, "the file is missing") from missing
 
     def _read(self, log: AnyLog, offset: int) -> Record:
@@ -262,12 +270,12 @@ class Partition:
         log = self._owner.open_log(self.index)
         assert isinstance(log, PartitionLog)
         if log.damage is not None:
-            raise log.damage
+            raise again(log.damage)
         return log
 
     def _check_size(self, log: AnyLog, size: int | None, name: str) -> int:
         if log.damage is not None:
-            raise log.damage  # its tree is not whole
+            raise again(log.damage)  # its tree is not whole
         if size is None:
             return log.end_offset
         _check_offset(size, name)

@@ -15,7 +15,7 @@ from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_encoder import EncodedBatches, encode
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
-from merkql.errors import CorruptionError, UnknownTopicError
+from merkql.errors import CorruptionError, UnknownTopicError, again
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
 from merkql.storage.segment import (
@@ -141,6 +141,11 @@ class PartitionLog:
         """The end: an offset and its position in the segment that was the last then."""
         return self._tip[:2]
 
+    def give_up(self, damage: CorruptionError) -> None:
+        """Nothing of it can be opened: it is empty, and says why."""
+        self.damage = damage
+        self.active = ActiveSegment(self.pool, self.directory, 0, SegmentEnd())
+
     @property
     def has_salts(self) -> bool:
         """Whether each record has a salt under its digest."""
@@ -152,7 +157,7 @@ class PartitionLog:
         Raises ``CorruptionError`` for a damaged partition and ``OSError`` when space is out.
         """
         if self.damage is not None:
-            raise self.damage
+            raise again(self.damage)
         if self.retired:
             raise UnknownTopicError(self.id.topic, "it was deleted")
         size = sum(accumulator.size_bytes for accumulator in accumulators)

@@ -22,7 +22,7 @@ from merkql.storage.offset_index import (
 )
 from merkql.storage.partition_log import PartitionId
 from merkql.storage.scanned_index import ScannedIndex
-from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.segment import BATCH_HEADER_SIZE, SealedSegment, Segment, scan_segment
 from merkql.storage.start_file import read_start
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
@@ -68,7 +68,7 @@ class ReaderLog:
         self.end_offset = 0
         self._boot_id = boot_id
         self._page: TailState | None = None
-        self._scanned_size = -1
+        self._scanned = False
 
     @property
     def all_segments(self) -> tuple[Segment, ...]:
@@ -106,9 +106,19 @@ class ReaderLog:
             self._page = None
             self._scan()
 
+    def look_again(self) -> None:
+        """A file is not where it was: take nothing from before at the next ``refresh``."""
+        with self._lock:
+            self.pool.forget(self.directory, below=True)
+            self._page = None
+            self._scanned = False
+
     def _follow(self, page: TailState) -> None:
-        sealed = self.segments
-        if self._page is None or page.segment_offset != self._page.segment_offset:
+        sealed, before = self.segments, self._page
+        if before is None or (page.segment_offset, page.start_offset) != (
+            before.segment_offset,
+            before.start_offset,
+        ):
             sealed = self._list_segments(page.segment_offset)
         index = self.active.index if self._page is not None else None
         if isinstance(index, OffsetIndex) and self.active.first_offset == page.segment_offset:
@@ -127,9 +137,10 @@ class ReaderLog:
         if not firsts:
             return
         path = layout.segment(self.directory, firsts[-1])
-        size = self.pool.size(path)
-        if size == self._scanned_size and firsts[-1] == self.active.first_offset:
-            return
+        if self._scanned and firsts[-1] == self.active.first_offset:
+            header = self.pool.read(path, BATCH_HEADER_SIZE, self.active.end_position)
+            if not header.strip(b"\0"):
+                return  # nothing was written behind what is known
         sealed = self._list_segments(firsts[-1])
         entries: list[IndexEntry] = []
         end_offset, end_position, largest = firsts[-1], 0, TIMESTAMP_MIN
@@ -143,7 +154,7 @@ class ReaderLog:
         start = read_start(self.pool, layout.start_file(self.directory))
         self.start_offset = max(start, self._first_offset())
         self.end_offset = end_offset
-        self._scanned_size = size
+        self._scanned = True
 
     def _frontier_of_files(self, size: int) -> Frontier:
         """The tree as its files have it; an empty one where they do not reach that far."""

@@ -11,7 +11,7 @@ import logging
 from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
-from merkql.errors import CorruptionError
+from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
 from merkql.storage.segment import scan_segment
@@ -85,7 +85,7 @@ def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
             log.damage = CorruptionError(
                 log.tree.directory, 0, "the records do not have the root they had"
             )
-            raise log.damage
+            raise again(log.damage)
     frontier = Frontier(first, peaks)
     for segment in log.all_segments:
         _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
-from merkql.errors import CorruptionError
+from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
@@ -35,7 +35,7 @@ class DerivedDamageError(CorruptionError):
 def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
     """Check every batch, index entry, leaf and stored hash of one partition. Writes nothing."""
     if log.damage is not None:
-        raise log.damage
+        raise again(log.damage)
     end_offset, end_position = log.tip  # before the segments: a roll in between only adds some
     segments = [s for s in log.all_segments if s.first_offset <= end_offset]
     first = segments[0].first_offset

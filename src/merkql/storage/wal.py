@@ -12,7 +12,9 @@ import threading
 from dataclasses import dataclass
 
 from merkql._core import frame
+from merkql.errors import again
 from merkql.storage import layout
+from merkql.storage.entries import wal_files
 from merkql.storage.files import Files
 
 FILE_SIZE_MIN = 128 << 10
@@ -57,16 +59,14 @@ class Wal:
 
         They are written to once a frame of this session says so: until then recovery reads them.
         """
-        for name in sorted(self._files.list_directory(self._directory)):
-            number = layout.parse_wal_file(name)
-            if number is None:
-                continue
-            path = layout.wal_file(self._directory, number)
+        for name in self._files.list_directory(self._directory):
+            number = layout.parse_wal_file(name.removesuffix(layout.KEPT_SUFFIX)) or 0
+            self._next_number = max(self._next_number, number + 1)
+        for number, path in wal_files(self._files, self._directory):
             descriptor = self._files.open(path, write=True)
             size = self._files.size(descriptor) & -frame.ALIGNMENT
             last = self._next_sequence - 1
             self._free.append(_File(number, path, descriptor, size, last_sequence=last))
-            self._next_number = max(self._next_number, number + 1)
         self._free.sort(key=lambda file: file.size, reverse=True)
         self._surplus = self._free[ADOPTED_FILES_MAX:]
         del self._free[ADOPTED_FILES_MAX:]
@@ -102,7 +102,7 @@ class Wal:
     def sync(self) -> None:
         """Make every frame appended so far durable; a failure is final."""
         if self.failed is not None:
-            raise self.failed
+            raise again(self.failed)
         if self._unsynced and self._current is not None:
             try:
                 self._files.sync(self._current.descriptor)
