@@ -14,6 +14,7 @@ from functools import partial
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_decoder import decode
 from merkql._core.batch_encoder import encode
+from merkql._core.batch_header import BatchError, scan
 from merkql._core.record import Record
 from merkql.errors import CorruptionError
 from merkql.storage import layout
@@ -30,6 +31,9 @@ from merkql.storage.segment import SealedSegment, Segment, scan_segment
 from merkql.storage.start_file import write_start
 
 logger = logging.getLogger("merkql.retention")
+
+CODEC_AT = 22  # in a batch: the low byte of its attributes
+CODEC_MASK = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +126,19 @@ def _records_at(log: AnyLog, segment: Segment, entry: IndexEntry, first: int) ->
     header = log.pool.read(segment.path, 12, entry.position)
     size = 12 + int.from_bytes(header[8:12], "big")
     data = log.pool.read(segment.path, size, entry.position)
-    result = decode(
-        data,
-        log.id.topic,
-        log.id.index,
-        first_offset=first,
-        stop_offset=log.end_offset,
-        max_records=1 << 31,
-        expected_offset=entry.first_offset,
-    )
+    try:
+        result = decode(
+            data,
+            log.id.topic,
+            log.id.index,
+            first_offset=first,
+            stop_offset=log.end_offset,
+            max_records=1 << 31,
+            expected_offset=entry.first_offset,
+        )
+    except BatchError as error:
+        at = entry.position + error.position
+        raise CorruptionError(segment.path, at, error.reason) from None
     return result.records
 
 
@@ -195,11 +203,13 @@ def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSe
     log.pool.truncate(temporary, 0)
     entry = with_index(log, old, lambda segment: segment.locate(start))
     data = _tail_of_batch(log, old, entry, start)
-    position = entry.position + _batch_size(log, old, entry)
-    entries = running_entries([(start, 0, len(data[0]), 0, data[1])], 0, TIMESTAMP_MIN)
-    log.pool.write(temporary, data[0], 0, critical=True)
-    written = len(data[0])
-    following = data[2]
+    head = scan(data, start)
+    if head.verdict != "clean" or not head.batches:
+        raise CorruptionError(old.path, entry.position, head.reason or "unused space")
+    entries = running_entries(head.batches, 0, TIMESTAMP_MIN)
+    log.pool.write(temporary, data, 0, critical=True)
+    written = len(data)
+    position, following = entry.position + _batch_size(log, old, entry), head.next_offset
     for run in scan_segment(log.pool, old.path, position=position, expected_offset=following):
         if run.verdict not in ("", "clean"):
             raise CorruptionError(old.path, run.end_position, run.reason)
@@ -220,21 +230,21 @@ def _batch_size(log: PartitionLog, segment: Segment, entry: IndexEntry) -> int:
     return 12 + int.from_bytes(header[8:12], "big")
 
 
-def _tail_of_batch(
-    log: PartitionLog, segment: Segment, entry: IndexEntry, start: int
-) -> tuple[bytes, int, int]:
-    """The batch at ``entry`` without its records below ``start``.
+def _tail_of_batch(log: PartitionLog, segment: Segment, entry: IndexEntry, start: int) -> bytes:
+    """The batch at ``entry`` without its records below ``start``: as it is, or in new batches.
 
-    Returns its bytes, its largest timestamp and the offset behind it.
+    What another client compressed stays compressed, as LZ4.
     """
-    records = _records_at(log, segment, entry, start)
+    data = log.pool.read(segment.path, _batch_size(log, segment, entry), entry.position)
+    if entry.first_offset == start:
+        return data
     accumulator = RecordAccumulator(0)
-    for record in records:
+    for record in _records_at(log, segment, entry, start):
         accumulator.add(record.key, record.value, record.headers, record.timestamp_ms)
     encoded = encode(
         [accumulator],
         start,
-        compression=log.settings.compression,
+        compression="lz4" if data[CODEC_AT] & CODEC_MASK else log.settings.compression,
         batch_size_bytes=max(accumulator.size_bytes * 2, BATCH_SIZE_COMPRESSED),
     )
-    return bytes(encoded.data), encoded.max_timestamp_ms, start + encoded.count
+    return bytes(encoded.data)
