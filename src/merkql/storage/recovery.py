@@ -109,6 +109,8 @@ def _mend(
         log.damage = log.damage or damage  # the first says most
     _open_tail(log, tail)
     if log.damage is None:
+        log.damage = _missing_salts(log, tail.end_offset)
+    if log.damage is None:
         retained_away = _take_retained_away(log)
         mend_tree(log, page, trusted)
         if log.damage is None:
@@ -162,6 +164,7 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
         pool.size(layout.segment(log.directory, page.segment_offset)) != page.position
         or index_size != page.index_count * ENTRY_SIZE
         or not tree_reaches(log, page.end_offset)
+        or _missing_salts(log, page.end_offset) is not None
     ):
         return False
     log.segments = _sealed(log, firsts)
@@ -172,6 +175,17 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
     log.move_end(page.end_offset)
     log.checkpoint = (page.end_offset, page.position, page.index_count)
     return True
+
+
+def _missing_salts(log: PartitionLog, end_offset: int) -> CorruptionError | None:
+    """The damage, if an erasable topic has not a salt for each record: none can be made again."""
+    if not log.settings.erasable or not end_offset:
+        return None
+    path = layout.tree_salts(log.tree.directory)
+    size = log.pool.size(path) if log.pool.exists(path) else 0
+    if size >= end_offset * SALT_SIZE:
+        return None
+    return CorruptionError(path, size, f"{end_offset} records have salts, and some are missing")
 
 
 def _promised_end(page: TailState | None, trusted: TailState | None) -> int:
@@ -238,6 +252,12 @@ def _scan_tail(log: PartitionLog, first_offset: int, page: TailState | None) -> 
         offset = page.checkpoint_offset
         position = page.checkpoint_position
         index_count = page.checkpoint_index_count
+    elif page is not None and page.checkpoint_offset > first_offset:
+        logger.warning(
+            "%s: index or tree do not reach as far as they did; rebuilding them from offset %d",
+            log.directory,
+            first_offset,
+        )
     tail = _Tail(first_offset, [], offset, position, index_count, offset, position, file_size, "")
     for run in scan_segment(log.pool, path, position=position, expected_offset=offset):
         tail.batches += [(b[0], run.position + b[1], *b[2:]) for b in run.batches]
