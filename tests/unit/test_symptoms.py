@@ -362,3 +362,50 @@ def test_errors_are_all_of_one_family() -> None:
     named = [getattr(merkql, name) for name in merkql.__all__ if name.endswith("Error")]
     apart = {error for error in named if not issubclass(error, MerkqlError)}
     assert apart == {merkql.ProofError}  # it stands alone, with proof.py
+
+
+def test_poll_stopped_at_the_end_of_a_segment(tmp_path: Path) -> None:
+    with filled(tmp_path, 300) as broker:
+        assert len(glob.glob(f"{tmp_path}/topics/t/0/*.log")) > 2
+        consumer = broker.consumer("g")
+        consumer.subscribe(["t"])
+        assert [record.offset for record in consumer.poll()] == list(range(300))
+
+
+def test_an_erasable_topic_without_its_salts_was_written_on(tmp_path: Path) -> None:
+    filled(tmp_path, 20, erasable=True).close()
+    salts = tmp_path / "topics" / "t" / "0" / "tree" / "salts"
+    whole = salts.read_bytes()
+    salts.unlink()
+    with Broker.open(tmp_path) as broker, pytest.raises(CorruptionError, match="salts"):
+        broker.producer().send("t", b"x")
+    salts.write_bytes(whole)
+    with Broker.open(tmp_path) as broker:
+        partition = broker.topic("t").partition(0)
+        assert broker.producer().send("t", b"x").offset == 20
+        assert partition.proof(3).verify(partition.read(3), partition.root())
+
+
+def test_a_reader_after_compaction_missed_a_segment(tmp_path: Path) -> None:
+    with filled(tmp_path, 300) as broker, Broker.open(tmp_path, read_only=True) as reader:
+        seen = reader.topic("t").partition(0)
+        assert seen.read(5).value == b"value 5"
+        broker.topic("t").alter(retention=RetentionConfig(max_records=100))
+        broker.topic("t").partition(0).compact()
+        assert seen.read(seen.start_offset).offset >= 200
+        assert seen.read(250).value == b"value 250"
+
+
+def test_an_error_that_is_kept_gathered_tracebacks(tmp_path: Path) -> None:
+    filled(tmp_path, 20).close()
+    (tmp_path / "clean").unlink()
+    (tmp_path / "topics" / "t" / "0" / "tail").unlink()
+    flip(glob.glob(f"{tmp_path}/topics/t/0/*0.log")[0], 100)
+    lengths = set()
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        for _ in range(5):
+            with pytest.raises(CorruptionError) as caught:
+                producer.send("t", b"x")
+            lengths.add(len(caught.traceback))
+    assert len(lengths) == 1

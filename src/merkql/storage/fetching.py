@@ -17,6 +17,7 @@ from merkql.storage.segment import SealedSegment, Segment
 FETCH_BYTES = 1 << 20
 RECORDS_UNLIMITED = 1 << 31
 BUFFERS_KEPT = 4
+BATCH_BYTES_MIN = 16 << 10  # less room than this is not worth another read
 
 
 class FetchLimits(NamedTuple):
@@ -33,7 +34,7 @@ class Fetcher:
         self._buffers: list[bytearray] = []
 
     def fetch(self, log: AnyLog, offset: int, start: int, limits: FetchLimits) -> list[Record]:
-        """Records from ``offset`` on, of one segment; empty at the end of the log.
+        """Records from ``offset`` on, over as many segments as fit; empty at the end of the log.
 
         Control batches are passed over. ``FileNotFoundError`` when retention took the segment after
         ``log`` was looked at.
@@ -45,16 +46,31 @@ class Fetcher:
             return []
         if not start <= offset < end:
             raise OffsetOutOfRangeError(offset, start, end)
+        fetched: list[Record] = []
         while offset < end:
-            records, offset = self._fetch_at(log, offset, end, limits)
-            if records or limits.max_bytes is None:
-                return records
-        return []
+            try:
+                records, offset, size = self._fetch_at(log, offset, end, limits)
+            except (CorruptionError, FileNotFoundError):
+                if fetched:
+                    break  # the next call's to report
+                raise
+            fetched = fetched + records if fetched else records
+            if limits.max_bytes is None:
+                break
+            if fetched:
+                room = limits.max_bytes - size
+                limits = FetchLimits(limits.max_records - len(records), room)
+                if limits.max_records < 1 or room < BATCH_BYTES_MIN:
+                    break
+        return fetched
 
     def _fetch_at(
         self, log: AnyLog, offset: int, end: int, limits: FetchLimits
-    ) -> tuple[list[Record], int]:
-        """Records from ``offset`` on, none if control batches alone were there; where to go on."""
+    ) -> tuple[list[Record], int, int]:
+        """Records of one segment, none if control batches alone were there.
+
+        Also the offset to go on from, and how many bytes were read.
+        """
         segments = log.all_segments
         number = bisect_right(segments, offset, key=_first_offset) - 1
         stop = segments[number + 1].first_offset if number + 1 < len(segments) else end
@@ -67,14 +83,15 @@ class Fetcher:
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
         try:
             while True:
-                if len(buffer) != size:
+                if len(buffer) < size:
                     buffer = bytearray(size)
-                records, after = _fetch_into(buffer, log, place, limits.max_records)
+                window = memoryview(buffer)[:size]
+                records, after = _fetch_into(window, log, place, limits.max_records)
                 if records is not None:
-                    return records, after
+                    return records, after, min(size, segment.end_position - entry.position)
                 size = after
         finally:
-            if len(buffer) == FETCH_BYTES and len(self._buffers) < BUFFERS_KEPT:
+            if len(buffer) <= FETCH_BYTES and len(self._buffers) < BUFFERS_KEPT:
                 self._buffers.append(buffer)
 
 
@@ -89,14 +106,14 @@ class _Place(NamedTuple):
 
 
 def _fetch_into(
-    buffer: bytearray, log: AnyLog, place: _Place, max_records: int
+    buffer: memoryview, log: AnyLog, place: _Place, max_records: int
 ) -> tuple[list[Record] | None, int]:
     """The records and the offset behind them; or None and the size their first batch needs."""
     count = place.segment.read_into(buffer, place.position)
     records: list[Record] = []
     try:
         result = decode(
-            memoryview(buffer)[:count],
+            buffer[:count],
             log.id.topic,
             log.id.index,
             first_offset=place.first_offset,

@@ -57,12 +57,12 @@ class Segment:
         self.open_index()
         return self.index.entry(self.index.find(offset))
 
-    def read_into(self, buffer: bytearray, position: int) -> int:
+    def read_into(self, buffer: memoryview, position: int) -> int:
         """Fill ``buffer`` from ``position``, not past the last whole batch; the bytes read."""
         size = min(len(buffer), self.end_position - position)
         if size <= 0:
             return 0
-        return self._pool.read_into(self.path, memoryview(buffer)[:size], position)
+        return self._pool.read_into(self.path, buffer[:size], position)
 
     def remove(self) -> None:
         """Remove the index, then the batches; the caller syncs the directory."""
