@@ -51,9 +51,16 @@ class Measured:
     def shortfall(self) -> float | None:
         """By how many times the worst aim is missed; at most 1 when all are met; None: no aim."""
         misses = [
-            aim.shortfall(self.ratio(aim.of) if aim.of else self.figure) for aim in self.row.aims
+            aim.shortfall(self.ratio(aim.of) if aim.of else self.figure)
+            for aim in self.row.aims
+            if not self.out_of_reach(aim)
         ]
         return max(misses, default=None)
+
+    def out_of_reach(self, aim: rows.Aim) -> bool:
+        """Whether the disk is so slow now that the bare system calls miss the aim as well."""
+        floor = self.beside.get("floor")
+        return self.row.unit == rows.RATE and not aim.of and floor is not None and floor < aim.bound
 
 
 def seconds_of(instance: Any, call: Callable[[], Any], turn_seconds: float) -> float:
@@ -129,6 +136,8 @@ def line_of(measured: Measured) -> str:
             ratio = f"{times:.2f}x"
     shortfall = measured.shortfall
     met = "" if shortfall is None else "yes" if shortfall <= 1 else f"NO, {shortfall:.2f}x off"
+    if any(measured.out_of_reach(aim) for aim in row.aims):
+        met = f"{met} (the floor is below the aim)".strip()
     aims = compact_aims([aim_text(aim, unit) for aim in row.aims])
     return joined((row.title, written(measured.figure, unit), floor, ratio, "; ".join(peers),
                    aims, met))  # fmt: skip
