@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -26,12 +28,22 @@ def check_wheel(wheel: Path) -> None:
 def check_sdist(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {path for path in (ROOT / "src").rglob("*") if path.suffix not in {".so", ".pyc"}}
-    wanted = {path for path in wanted if path.is_file() and ".egg-info" not in str(path)}
-    missing = {str(path.relative_to(ROOT)) for path in wanted} - names
+    missing = sources() - names
     assert not missing, f"{sdist.name} lacks {sorted(missing)}"
     built = [name for name in names if name.startswith("build/") or name.endswith(".so")]
     assert not built, f"{sdist.name} ships {built}"
+
+
+def sources() -> set[str]:
+    """What belongs below ``src``: what git tracks; without a history, all but what tools leave."""
+    git = ["git", "ls-files", "-z", "src"]
+    listed = subprocess.run(git, cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode == 0 and listed.stdout:
+        return {name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()}
+    left = re.compile(r"(^|/)(\.[^/]*|__pycache__|[^/]*\.egg-info)/|\.(so|pyc)$")
+    found = (path for path in (ROOT / "src").rglob("*") if path.is_file())
+    names = {str(path.relative_to(ROOT)) for path in found}
+    return {name for name in names if not left.search(name)}
 
 
 if __name__ == "__main__":

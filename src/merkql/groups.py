@@ -19,7 +19,8 @@ import xxhash
 
 from merkql.errors import CorruptionError
 from merkql.storage import layout
-from merkql.storage.files import Files, read_file, replace_file
+from merkql.storage.entries import group_entries, is_directory
+from merkql.storage.files import Files, read_file, replace_file, telling_unwritable
 
 logger = logging.getLogger("merkql.groups")
 
@@ -31,6 +32,7 @@ _CHECKSUM = struct.Struct("<Q")
 _ENTRY = struct.Struct("<16sIIQQ")  # topic id, partition, reserved, next offset, generation
 HEADER_SIZE = _HEADER.size + _CHECKSUM.size
 ENTRY_SIZE = _ENTRY.size
+_READ_INSTEAD = "commits need it writable: Partition.fetch reads without a group"
 _SYNCED = struct.Struct("<Q")  # the lock file: the sequence known to be durable; behind it
 _NAME_POSITION = _SYNCED.size + _CHECKSUM.size  # the checksum of the group's name, and the name
 
@@ -109,17 +111,20 @@ class Group:
         self._parent = groups_directory
         self.directory = os.path.join(groups_directory, layout.file_name(self.name))
         self._path = layout.group_offsets(self.directory)
+        for directory in (self.directory, layout.group_members(self.directory)):
+            is_directory(files, directory)  # a link is refused; what is missing is made later
 
     def make_directory(self) -> None:
         """Make the group's directory where there is none; not durable before the first commit."""
-        try:
-            self.files.make_directory(self.directory)
-        except FileExistsError:
-            pass
-        except FileNotFoundError:  # an empty directory that a copy of the data left out
-            self.files.make_directory(self._parent)
-            self.files.sync_directory(os.path.dirname(self._parent))
-            self.files.make_directory(self.directory)
+        with telling_unwritable(self._parent, _READ_INSTEAD):
+            try:
+                self.files.make_directory(self.directory)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:  # an empty directory that a copy of the data left out
+                self.files.make_directory(self._parent)
+                self.files.sync_directory(os.path.dirname(self._parent))
+                self.files.make_directory(self.directory)
 
     @contextmanager
     def locked(self) -> Iterator[GroupLock]:
@@ -127,7 +132,8 @@ class Group:
 
         Held for microseconds, or for the one sync of a commit. No code of the user runs under it.
         """
-        descriptor = self.files.open(layout.group_lock(self.directory), write=True, create=True)
+        with telling_unwritable(self.directory, _READ_INSTEAD):
+            descriptor = self.files.open(layout.group_lock(self.directory), write=True, create=True)
         try:
             self.files.lock(descriptor)
             yield GroupLock(descriptor, self._check_lock_file(descriptor))
@@ -267,7 +273,7 @@ class Group:
 def list_groups(files: Files, groups_directory: str) -> list[str]:
     """The names of all groups that have members or committed offsets, sorted."""
     try:
-        entries = files.list_directory(groups_directory)
+        entries = group_entries(files, groups_directory)
     except FileNotFoundError:
         return []
     names = (_name_of(files, os.path.join(groups_directory, entry), entry) for entry in entries)

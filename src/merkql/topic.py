@@ -152,7 +152,8 @@ class Topic:
                 f"they cannot be made {count}"
             )
         with self.exclusive():
-            make_partition_directories(self._owner.pool, self._directory, count)
+            added = range(len(self._partitions), count)  # a missing one of before is damage
+            make_partition_directories(self._owner.pool, self._directory, added)
             self._change(partitions=count)
             self._logs += [None] * (count - len(self._logs))
             self._partitions += [
@@ -281,14 +282,19 @@ class Topic:
             log.settings.durable = config.durability == "fsync"
 
 
-def make_partition_directories(pool: FilePool, topic_directory: str, count: int) -> None:
-    """Directories for ``count`` partitions, those that are missing; their names are durable."""
-    for index in range(count):
+def make_partition_directories(pool: FilePool, topic_directory: str, indexes: range) -> None:
+    """Directories for new partitions; their names are durable.
+
+    Each begins with an empty tail page: copies that leave out empty directories keep it.
+    """
+    files = pool.files
+    for index in indexes:
         directory = layout.partition_directory(topic_directory, index)
         for path in (directory, layout.tree_directory(directory)):
-            if pool.files.status(path) is None:
-                pool.files.make_directory(path)
-        pool.files.sync_directory(directory)
+            if files.status(path) is None:  # else left by an interrupted addition
+                files.make_directory(path)
+        files.close(files.open(layout.tail_page(directory), write=True, create=True))
+        files.sync_directory(directory)
     pool.files.sync_directory(topic_directory)
 
 

@@ -16,6 +16,7 @@ from merkql.errors import (
 )
 from merkql.storage import layout
 from merkql.storage.engine import Engine
+from merkql.storage.entries import is_directory, topic_entries
 from merkql.storage.files import remove_tree
 from merkql.topic import Topic, TopicConfig, make_partition_directories, read_topic, write_topic
 
@@ -142,6 +143,9 @@ class TopicTable:
                 engine.pool.forget(layout.topic_directory(engine.root, name), below=True)
                 files.rename(layout.topic_directory(engine.root, name), doomed)
                 files.sync_directory(topics)
+                # First what frees space: on a full disk the WAL could not say that it forgets. The
+                # empty directory stays until it has, so that a crash finds which topic this was.
+                remove_tree(files, doomed, keep=True)
                 engine.forget_wal()
                 remove_tree(files, doomed)
         engine.announce()
@@ -154,8 +158,8 @@ class TopicTable:
         pool.files.make_directory(prepared)
         try:
             write_topic(pool, prepared, (name, topic_id, config))
-            make_partition_directories(pool, prepared, config.partitions)
-            if pool.files.status(directory) is not None:
+            make_partition_directories(pool, prepared, range(config.partitions))
+            if is_directory(pool.files, directory):
                 raise ValueError(
                     f"topic {name!r} cannot be created: on this file system its directory is that "
                     "of another topic, whose name differs by case only"
@@ -172,10 +176,11 @@ class TopicTable:
         engine = self._engine
         topics = layout.topics_directory(engine.root)
         deleted: dict[bytes, str] = {}
-        for entry in sorted(engine.pool.files.list_directory(topics)):
+        for entry in self._entries():
             path = os.path.join(topics, entry)
-            if entry.startswith(layout.DELETED_PREFIX):
-                deleted[bytes.fromhex(entry.removeprefix(layout.DELETED_PREFIX))] = path
+            topic_id = layout.parse_topic_id(entry, layout.DELETED_PREFIX)
+            if topic_id is not None:
+                deleted[topic_id] = path
             elif entry.startswith(layout.NEW_PREFIX):
                 if not engine.read_only:
                     logger.info("%s: left by an interrupted creation, removed", path)
@@ -184,23 +189,40 @@ class TopicTable:
                 self._read(path, entry)
         return deleted
 
+    def _entries(self) -> list[str]:
+        """The names in ``topics/`` that may be topics."""
+        try:
+            return topic_entries(
+                self._engine.pool.files, layout.topics_directory(self._engine.root)
+            )
+        except FileNotFoundError:
+            if self._topics or not self._engine.read_only:
+                raise
+            return []  # there never were any, and a copy left the empty directory out
+
     def _read(self, path: str, entry: str) -> None:
         try:
+            if not is_directory(self._engine.pool.files, path):
+                return  # deleted this moment
             name, topic_id, config = read_topic(self._engine.pool, path)
         except (CorruptionError, FormatError) as error:
-            logger.error("%s", error)
-            self._damaged[entry] = error
+            self._note_damage(entry, error)
             return
-        except (FileNotFoundError, NotADirectoryError) as error:
-            damage = CorruptionError(path, 0, f"not a topic: {error}")
-            logger.error("%s", damage)
-            self._damaged[entry] = damage
+        except FileNotFoundError as error:
+            self._note_damage(entry, CorruptionError(path, 0, f"not a topic: {error}"))
             return
+        self._damaged.pop(entry, None)
         known = self._topics.get(name)
         if known is not None and known.id == topic_id:
             known.reload()
         else:
             self._topics[name] = Topic(self._engine, path, name, topic_id, config)
+
+    def _note_damage(self, entry: str, damage: MerkqlError) -> None:
+        """Keep it for who asks for the topic; logged when it is news."""
+        if str(self._damaged.get(entry)) != str(damage):
+            logger.error("%s", damage)
+        self._damaged[entry] = damage
 
     def _refresh(self) -> None:
         """See what another process made of the topics; a writer knows them all."""
@@ -208,10 +230,12 @@ class TopicTable:
             return
         with self._lock:
             topics = layout.topics_directory(self._engine.root)
-            entries = set(self._engine.pool.files.list_directory(topics))
-            for name in [n for n in self._topics if layout.file_name(n) not in entries]:
+            entries = self._entries()
+            found = set(entries)
+            for name in [n for n in self._topics if layout.file_name(n) not in found]:
                 del self._topics[name]
-            for entry in sorted(entries):
+            for entry in self._damaged.keys() - found:
+                del self._damaged[entry]
+            for entry in entries:
                 if not entry.startswith("."):
-                    self._damaged.pop(entry, None)
                     self._read(os.path.join(topics, entry), entry)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import stat
 import struct
@@ -18,10 +19,13 @@ import xxhash
 
 from merkql.errors import CorruptionError, DirectoryLockedError, FormatError
 from merkql.storage import layout
-from merkql.storage.files import Files, read_file, replace_file
+from merkql.storage.entries import is_directory, topic_entries, warn_of_strangers
+from merkql.storage.files import Files, read_file, replace_file, telling_unwritable
 
+logger = logging.getLogger("merkql.recovery")
 FORMAT = 1
 _OURS = {"lock", "wal", "topics", "groups", "clean", "merkql.json", "merkql.json.tmp", "clean.tmp"}
+_READ_INSTEAD = "open with read_only=True to read it, or have it made writable"
 _CLEAN = struct.Struct("<4sQ")
 _CLEAN_MAGIC = b"MKC1"
 
@@ -42,7 +46,8 @@ class DirectoryInfo:
 def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo:
     """Check that ``root`` is a data directory; make it one if it is empty or not there.
 
-    Raises ``FormatError`` for one that is not ours or is newer, ``NotADirectoryError`` for a file.
+    Raises ``FormatError`` for one that is not ours or is newer, ``NotADirectoryError`` for a file,
+    and the system's ``OSError`` for one that is to be written and cannot be.
     """
     mark = layout.directory_mark(root)
     status = files.status(root)
@@ -53,7 +58,17 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
     if files.status(mark) is None:
         if read_only:
             raise FormatError(f"{root} is not a merkql data directory (it has no merkql.json)")
-        return _create(files, root)
+        with telling_unwritable(root, "choose another, or have it made writable"):
+            return _create(files, root)
+    info = _read_mark(files, root)
+    with telling_unwritable(root, _READ_INSTEAD):
+        _check_directories(files, root, read_only=read_only)
+    warn_of_strangers(files, root)
+    return info
+
+
+def _read_mark(files: Files, root: str) -> DirectoryInfo:
+    mark = layout.directory_mark(root)
     try:
         content = json.loads(read_file(files, mark))
         stated, log_id, created_ms = content["format"], content["id"], content["created_ms"]
@@ -72,6 +87,47 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
     return info
 
 
+def _check_directories(files: Files, root: str, *, read_only: bool) -> None:
+    """Make ``wal/``, ``topics/`` and ``groups/`` again where a copy left them out for being empty.
+
+    ``CorruptionError`` where one is missing that held something, or may have.
+    """
+    wal, topics, groups = _directories(root)
+    missing = [path for path in (wal, topics, groups) if not is_directory(files, path)]
+    sequence = read_clean_mark(files, root) if missing else 0
+    if topics in missing and sequence != 0:
+        raise CorruptionError(
+            topics,
+            0,
+            "missing, and records were written: restore it; if every topic was deleted, make it, "
+            "empty",
+        )
+    if wal in missing and sequence is None and not read_only and topic_entries(files, topics):
+        raise CorruptionError(
+            wal,
+            0,
+            "the write-ahead log is missing, and the broker was not closed: restore it, or open "
+            "with read_only=True to read what the segments hold; make it, empty, to go on without",
+        )
+    if read_only:
+        return
+    for path in (root, *(one for one in (wal, topics, groups) if one not in missing)):
+        files.check_writable(path)
+    for path in missing:
+        logger.warning("%s: missing, made again", path)
+        files.make_directory(path)
+    if missing:
+        files.sync_directory(root)
+
+
+def _directories(root: str) -> tuple[str, str, str]:
+    return (
+        layout.wal_directory(root),
+        layout.topics_directory(root),
+        layout.groups_directory(root),
+    )
+
+
 def _create(files: Files, root: str) -> DirectoryInfo:
     files.make_directories(root)
     foreign = sorted(set(files.list_directory(root)) - _OURS)
@@ -80,14 +136,11 @@ def _create(files: Files, root: str) -> DirectoryInfo:
             f"{root} is not a merkql data directory: it holds {foreign[0]!r}"
             f"{' and more' if len(foreign) > 1 else ''}; choose an empty or a new one"
         )
-    for path in (
-        layout.wal_directory(root),
-        layout.topics_directory(root),
-        layout.groups_directory(root),
-    ):
-        if files.status(path) is None:
+    wal, topics, groups = _directories(root)
+    for path in (wal, topics, groups):
+        if not is_directory(files, path):
             files.make_directory(path)
-    for path in (layout.wal_directory(root), layout.topics_directory(root)):
+    for path in (wal, topics):
         if files.list_directory(path):
             raise CorruptionError(
                 layout.directory_mark(root),
@@ -108,7 +161,8 @@ class WriterLock:
         """Take the role; ``DirectoryLockedError`` names who has it."""
         self._files = files
         self._descriptor = -1
-        descriptor = files.open(layout.writer_lock(root), write=True, create=True)
+        with telling_unwritable(root, _READ_INSTEAD):
+            descriptor = files.open(layout.writer_lock(root), write=True, create=True)
         if not files.lock(descriptor, wait=False):
             holder = files.read(descriptor, 512, 0).decode(errors="replace").strip("\0\n")
             files.close(descriptor)

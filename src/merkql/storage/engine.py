@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from merkql._core.frame import Section
-from merkql.errors import ClosedError, ReadOnlyError
+from merkql.errors import ClosedError, CorruptionError, ReadOnlyError
 from merkql.storage import layout
 from merkql.storage.arrivals import Arrivals, PolledArrivals
 from merkql.storage.boot import boot_id
@@ -27,6 +27,7 @@ from merkql.storage.directory import (
     remove_clean_mark,
     write_clean_mark,
 )
+from merkql.storage.entries import is_directory, wal_files
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
 from merkql.storage.maintenance import Maintenance, sync_segments
@@ -101,15 +102,27 @@ class Engine:
         """Fill the state of one partition, mending it after a crash."""
         log.writer, log.boot_id = self._writer_id, self._boot_id
         sections = self._sections.get((log.id.topic_id, log.id.index), [])
-        open_log(log, clean=self._clean, sections=sections, boot_id=self._boot_id)
+        try:
+            self._check_place(log.directory)
+        except CorruptionError as damage:
+            logger.error("%s", damage)
+            log.give_up(damage)
+        else:
+            open_log(log, clean=self._clean, sections=sections, boot_id=self._boot_id)
         self._logs.append(log)
         return log
 
     def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
         """The state of one partition for who only reads."""
+        self._check_place(directory)
         reader = ReaderLog(self.pool, directory, identity, self._boot_id)
         self._readers.append(reader)
         return reader
+
+    def _check_place(self, partition_directory: str) -> None:
+        """Refuse links in the place of a partition's directories; missing ones are for recovery."""
+        for path in (partition_directory, layout.tree_directory(partition_directory)):
+            is_directory(self.pool.files, path)
 
     def _has_news(self) -> bool:
         """Whether the writer moved the end of a partition that is read here."""
@@ -252,12 +265,9 @@ class Engine:
 
 def _keep_wal(files: Files, directory: str) -> None:
     """Put WAL files aside whose records could not be put where they belong."""
-    for name in files.list_directory(directory):
-        number = layout.parse_wal_file(name)
-        if number is not None:
-            path = layout.wal_file(directory, number)
-            files.rename(path, path + layout.KEPT_SUFFIX)
-            logger.error("%s: kept aside, not all of its records could be put back", path)
+    for _, path in wal_files(files, directory):
+        files.rename(path, path + layout.KEPT_SUFFIX)
+        logger.error("%s: kept aside, not all of its records could be put back", path)
     files.sync_directory(directory)
 
 

@@ -10,7 +10,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from merkql.storage import layout
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a FIFO in our place must not hang
 
 
@@ -120,6 +122,14 @@ class Files:
         except FileNotFoundError:
             return None
 
+    def check_writable(self, path: str) -> None:
+        """Raise the ``OSError`` that a new name in the directory ``path`` would meet."""
+        effective = os.access in os.supports_effective_ids
+        if not os.access(path, os.W_OK | os.X_OK, effective_ids=effective):
+            is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+            code = errno.EROFS if is_read_only else errno.EACCES
+            raise OSError(code, os.strerror(code), path)
+
     def lock(self, descriptor: int, *, exclusive: bool = True, wait: bool = True) -> bool:
         """Take the advisory lock of an open file; False when it is held and ``wait`` is False."""
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
@@ -141,6 +151,18 @@ class VolatileFiles(Files):
 
     def sync_directory(self, path: str) -> None:
         """Nothing, likewise."""
+
+
+@contextmanager
+def telling_unwritable(path: str, way_out: str) -> Iterator[None]:
+    """Errors that say that ``path`` cannot be written say it in words, with a way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        text = f"{os.strerror(error.errno)}: the directory cannot be written; {way_out}"
+        raise OSError(error.errno, text, path) from error
 
 
 def read_file(files: Files, path: str, size_max: int = 1 << 24) -> bytes:
@@ -174,18 +196,23 @@ def replace_file(files: Files, path: str, content: bytes, *, durable: bool = Tru
         files.sync_directory(os.path.dirname(path))
 
 
-def remove_tree(files: Files, path: str) -> None:
-    """Remove a directory of ours and all in it, without following links; ends durable."""
-    _remove_below(files, path)
-    files.sync_directory(os.path.dirname(path))
+def remove_tree(files: Files, path: str, *, keep: bool = False) -> None:
+    """Remove a directory of ours and all in it, without following links; ends durable.
+
+    ``keep`` leaves the directory itself, empty.
+    """
+    _empty(files, path)
+    if not keep:
+        files.remove_directory(path)
+    files.sync_directory(path if keep else os.path.dirname(path))
 
 
-def _remove_below(files: Files, path: str) -> None:
+def _empty(files: Files, path: str) -> None:
     for name in files.list_directory(path):
         entry = os.path.join(path, name)
         status = files.status(entry)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            _remove_below(files, entry)
+            _empty(files, entry)
+            files.remove_directory(entry)
         elif status is not None:
             files.remove(entry)
-    files.remove_directory(path)

@@ -12,6 +12,8 @@ import re
 NAME_LENGTH_MAX = 249  # Kafka's limit for a topic name
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,249}")
 _FILE_NAME_LENGTH_MAX = 240  # file systems allow 255; room is left for suffixes
+_ENCODED = re.compile(r"(?!\.)[A-Za-z0-9._%-]{1,240}")
+_TOPIC_ID = re.compile(r"[0-9a-f]{32}")
 _SEGMENT = re.compile(r"(\d{20})\.log")
 _WAL = re.compile(r"(\d{8})\.wal")
 
@@ -54,6 +56,11 @@ def file_name(name: str) -> str:
     return encoded
 
 
+def is_encoded_name(entry: str) -> bool:
+    """Whether ``file_name`` may have made this directory entry."""
+    return _ENCODED.fullmatch(entry) is not None
+
+
 def directory_mark(root: str) -> str:
     return os.path.join(root, "merkql.json")
 
@@ -93,6 +100,13 @@ def new_topic_directory(root: str, topic_id: bytes) -> str:
 
 def deleted_topic_directory(root: str, topic_id: bytes) -> str:
     return os.path.join(root, "topics", DELETED_PREFIX + topic_id.hex())
+
+
+def parse_topic_id(entry: str, prefix: str) -> bytes | None:
+    """The topic id behind the prefix of a directory entry, or None for another entry."""
+    stated = entry.removeprefix(prefix)
+    is_ours = entry.startswith(prefix) and _TOPIC_ID.fullmatch(stated) is not None
+    return bytes.fromhex(stated) if is_ours else None
 
 
 def topic_config(topic_directory: str) -> str:

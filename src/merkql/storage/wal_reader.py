@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from merkql._core import frame
 from merkql.errors import CorruptionError
-from merkql.storage import layout
+from merkql.storage.entries import wal_files
 from merkql.storage.files import Files, read_file
 
 logger = logging.getLogger("merkql.recovery")
@@ -38,12 +38,9 @@ def read_wal(files: Files, directory: str, seed: int) -> WalContent:
     ``CorruptionError`` when a later frame says that the missing one had been durable.
     """
     found: dict[int, _Found] = {}
-    for name in sorted(files.list_directory(directory)):
-        number = layout.parse_wal_file(name)
-        if number is not None:
-            path = layout.wal_file(directory, number)
-            for one in _frames_of(read_file(files, path, _FILE_SIZE_MAX), seed):
-                found[one.sequence] = _Found(path, one)
+    for _, path in wal_files(files, directory):
+        for one in _frames_of(read_file(files, path, _FILE_SIZE_MAX), seed):
+            found[one.sequence] = _Found(path, one)
     if not found:
         return WalContent([], 0)
     last_sequence = max(found)
