@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
 from merkql.delivery import Delivery, Filling
-from merkql.errors import ClosedError, RecordTooLargeError, again
+from merkql.errors import ClosedError, RecordTooLargeError, UnknownTopicError, again
 from merkql.partitioners import Partitioner, murmur2
 from merkql.storage.committer import Committer
 from merkql.storage.partition_log import PartitionLog
@@ -327,7 +327,7 @@ def _as_record(topic: str | ProducerRecord, *fields: Any) -> ProducerRecord:
 
 def _log_of(topic: Topic, index: int) -> PartitionLog:
     if topic.deleted:
-        raise ClosedError(f"topic {topic.name!r} was deleted")
+        raise UnknownTopicError(topic.name, "it was deleted")
     log: AnyLog = topic.open_log(index)
     assert isinstance(log, PartitionLog)
     return log

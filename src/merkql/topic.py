@@ -213,6 +213,18 @@ class Topic:
         """The topic is being deleted: nothing of it is opened any more."""
         with self._lock:
             self.deleted = True
+            for log in self._logs:
+                if log is not None:
+                    log.retired = True
+
+    @property
+    def directory(self) -> str:
+        """Where the topic's files are."""
+        return self._directory
+
+    def is_current(self) -> bool:
+        """Whether the configuration on disk is the one that was read."""
+        return self._signature == _signature(self._owner.pool, self._directory)
 
     def opened_logs(self) -> list[PartitionLog]:
         """The partitions that were used since the broker opened."""
@@ -267,6 +279,7 @@ class Topic:
         return self._owner.open_log(PartitionLog(self._owner.pool, directory, identity, settings))
 
     def _set_config(self, config: TopicConfig) -> None:
+        self._signature = _signature(self._owner.pool, self._directory)
         self._config = config
         # The one object that stands for no limits makes the most common question a quick one.
         self._retention = NO_LIMITS if config.retention == NO_LIMITS else config.retention
@@ -335,6 +348,12 @@ def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicC
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptionError(path, 0, f"not a topic's configuration: {error}") from None
     return name, topic_id, config
+
+
+def _signature(pool: FilePool, topic_directory: str) -> tuple[int, int] | None:
+    """What changes whenever a topic's configuration is replaced."""
+    status = pool.files.status(layout.topic_config(topic_directory))
+    return (status.st_ino, status.st_mtime_ns) if status is not None else None
 
 
 def _check_int(value: object, name: str, low: int, high: int) -> None:

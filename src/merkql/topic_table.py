@@ -83,7 +83,7 @@ class TopicTable:
     def get(self, name: str) -> Topic:
         """The topic of that name; ``UnknownTopicError`` if there is none."""
         topic = self._topics.get(name) if isinstance(name, str) else None
-        if topic is not None:
+        if topic is not None and self._is_current(topic):
             return topic
         layout.check_name(name, "topic")
         self._refresh()
@@ -216,7 +216,18 @@ class TopicTable:
         if known is not None and known.id == topic_id:
             known.reload()
         else:
+            self._forget(known)
             self._topics[name] = Topic(self._engine, path, name, topic_id, config)
+
+    def _is_current(self, topic: Topic) -> bool:
+        """Whether the topic is what it was; only another process can have changed it."""
+        return not self._engine.read_only or topic.is_current()
+
+    def _forget(self, topic: Topic | None) -> None:
+        """Another process deleted the topic: no descriptor of its files may stand for new ones."""
+        if topic is not None:
+            self._engine.pool.forget(topic.directory, below=True)
+            topic.retire()
 
     def _note_damage(self, entry: str, damage: MerkqlError) -> None:
         """Keep it for who asks for the topic; logged when it is news."""
@@ -233,7 +244,7 @@ class TopicTable:
             entries = self._entries()
             found = set(entries)
             for name in [n for n in self._topics if layout.file_name(n) not in found]:
-                del self._topics[name]
+                self._forget(self._topics.pop(name))
             for entry in self._damaged.keys() - found:
                 del self._damaged[entry]
             for entry in entries:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from merkql import (
     Broker,
     BrokerConfig,
@@ -276,7 +277,10 @@ def test_one_damaged_partition_failed_the_deliveries_of_others(tmp_path: Path) -
         with pytest.raises(CorruptionError):
             producer.send_nowait("t", b"x")
         assert producer.send_nowait("fine", b"x").result(10).offset == 0
-        for ask in (broker.topic("t").partition(0).root, lambda: broker.topic("t").partition(0).proof(0)):
+        for ask in (
+            broker.topic("t").partition(0).root,
+            lambda: broker.topic("t").partition(0).proof(0),
+        ):
             with pytest.raises(CorruptionError):
                 ask()
 
@@ -409,3 +413,58 @@ def test_an_error_that_is_kept_gathered_tracebacks(tmp_path: Path) -> None:
                 producer.send("t", b"x")
             lengths.add(len(caught.traceback))
     assert len(lengths) == 1
+
+
+def test_a_reader_served_a_deleted_topic_under_the_new_one(tmp_path: Path) -> None:
+    with filled(tmp_path, 50) as broker, Broker.open(tmp_path, read_only=True) as reader:
+        old = reader.topic("t").partition(0)
+        assert old.end_offset == 50
+        broker.delete_topic("t")
+        broker.create_topic("t")
+        broker.producer().send("t", b"new")
+        assert reader.topic("t").partition(0).read(0).value == b"new"
+        assert reader.topic("t").partition(0).end_offset == 1
+        with pytest.raises(UnknownTopicError):
+            old.read(0)
+        broker.delete_topic("t")
+        with pytest.raises(UnknownTopicError):
+            reader.topic("t")
+
+
+def test_a_reader_did_not_see_what_was_altered(tmp_path: Path) -> None:
+    with filled(tmp_path, 50) as broker, Broker.open(tmp_path, read_only=True) as reader:
+        assert reader.topic("t").partition(0).start_offset == 0
+        broker.topic("t").alter(retention=RetentionConfig(max_records=10))
+        broker.topic("t").add_partitions(3)
+        assert reader.topic("t").partition(0).start_offset == 40
+        assert reader.topic("t").partition_count == 3
+
+
+def test_a_full_disk_kept_deletion_and_retention_from_freeing_it(tmp_path: Path) -> None:
+    class Full(Files):
+        full = False
+
+        def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
+            if self.full and create and not os.path.exists(path):
+                raise OSError(28, "No space left on device", path)
+            return super().open(path, write=write, create=create)
+
+        def remove(self, path: str) -> None:
+            super().remove(path)
+            self.full = False
+
+    files = Full()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        for name in ("a", "b"):
+            broker.create_topic(name, segment_bytes=4096)
+            for number in range(100):
+                broker.producer().send(name, b"value %d" % number)
+            broker.topic(name).alter(retention=RetentionConfig(max_records=9))
+        files.full = True
+        broker.apply_retention()  # or the background did
+        assert len(glob.glob(f"{tmp_path}/topics/*/0/*.log")) == 2
+        files.full = True
+        broker.delete_topic("a")
+        assert broker.topics() == ["b"]
+        assert not glob.glob(f"{tmp_path}/topics/a*")
+        assert broker.topic("b").partition(0).start_offset == 91

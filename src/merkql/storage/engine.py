@@ -126,10 +126,11 @@ class Engine:
 
     def _has_news(self) -> bool:
         """Whether the writer moved the end of a partition that is read here."""
-        before = [reader.end_offset for reader in self._readers]
-        for reader in list(self._readers):
+        readers = self._readers = [one for one in self._readers if not one.retired]
+        before = [reader.end_offset for reader in readers]
+        for reader in readers:
             reader.refresh()
-        return before != [reader.end_offset for reader in self._readers]
+        return before != [reader.end_offset for reader in readers]
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from merkql._core.leaf import entry as entry_bytes
 from merkql._core.leaf import record_digest
 from merkql._core.record import Record
-from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
+from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
 from merkql.proof import ConsistencyProof, Proof
 from merkql.storage import layout
 from merkql.storage import retention as retaining
@@ -237,12 +237,22 @@ class Partition:
         for _ in range(RETRIES):
             log = self._owner.open_log(self.index)
             try:
-                return work(log)
+                result = work(log)
+                self._check_here(log)
+                return result
+            except CorruptionError:
+                self._check_here(log)
+                raise
             except FileNotFoundError as error:
                 missing = error
                 if isinstance(log, ReaderLog):
                     log.look_again()
         raise CorruptionError(str(missing.filename), 0, "the file is missing") from missing
+
+    def _check_here(self, log: AnyLog) -> None:
+        """Raise if the topic was deleted meanwhile: the files may be another topic's by now."""
+        if log.retired:
+            raise UnknownTopicError(self.topic, "it was deleted")
 
     def _read(self, log: AnyLog, offset: int) -> Record:
         start = self._start_of(log)
@@ -301,8 +311,11 @@ class Partition:
     def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
         """``work()``, once more with a rebuilt tree where stored hashes are damaged."""
         try:
-            return work()
+            result = work()
+            self._check_here(log)
+            return result
         except CorruptionError:
+            self._check_here(log)
             if not isinstance(log, PartitionLog) or log.damage is not None:
                 raise
         with self._owner.exclusive():

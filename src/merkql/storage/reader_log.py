@@ -66,6 +66,7 @@ class ReaderLog:
         self.frontier = Frontier()
         self.start_offset = 0
         self.end_offset = 0
+        self.retired = False  # its topic is deleted
         self._boot_id = boot_id
         self._page: TailState | None = None
         self._scanned = False

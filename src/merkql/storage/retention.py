@@ -149,12 +149,16 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
         log.roll()
     removable = [s for s in log.segments if s.end_offset <= start]
     by_clock = retention.max_bytes is not None or retention.max_age_ms is not None
+    size = _remove_segments(log, removable) if removable else 0
     if start > log.start_offset and (removable or by_clock):
-        keep_start(log, start)
-    if not removable:
-        return 0
+        keep_start(log, start)  # last: on a full disk it needs the space that just came free
+    return size
+
+
+def _remove_segments(log: PartitionLog, removable: list[SealedSegment]) -> int:
+    """Remove segments from the log's beginning, the first first; the bytes that came free."""
     log.tree.sync()  # the hashes outlive the records they were made of
-    log.segments = tuple(s for s in log.segments if s.end_offset > start)
+    log.segments = log.segments[len(removable) :]
     size = 0
     for segment in removable:
         size += segment.end_position
