@@ -203,6 +203,9 @@ class Broker:
         """The group commit of this directory; for producers."""
         return self._engine.writing()
 
+    def _sync_records(self) -> None:
+        self._engine.sync_records()
+
     @property
     def _files(self) -> FilePool:
         return self._engine.pool

@@ -237,7 +237,7 @@ class Producer:
         Returns how many records are still on their way after ``timeout`` seconds: 0 for none.
         """
         with self._lock:
-            self._flushed.wait_for(lambda: not self._undelivered, timeout)
+            self._flushed.wait_for(lambda: not self._undelivered or self._committer.closed, timeout)
             return sum(self._undelivered.values())
 
     def close(self) -> None:
@@ -245,7 +245,7 @@ class Producer:
         if self._closed_reason:
             return
         self.flush()
-        self._closed_reason = "the producer is closed"
+        self._closed_reason = "the producer is closed; make another with broker.producer()"
         self._broker._unregister(self)
 
     def __enter__(self) -> Producer:
@@ -267,6 +267,7 @@ class Producer:
 
     def _check_open(self) -> None:
         if self._closed_reason:
+            self._broker.committer()  # which says so if it is the broker that is closed
             raise ClosedError(self._closed_reason)
 
     def _route(self, topic: Topic, key: bytes | None, partition: int | None) -> int:

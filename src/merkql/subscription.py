@@ -56,6 +56,9 @@ class ConsumerOwner(Protocol):
     def _groups_directory(self) -> str:
         """Where the groups are."""
 
+    def _sync_records(self) -> None:
+        """Make the records durable that a commit speaks for: else new ones could be skipped."""
+
     def _unregister(self, closeable: Any) -> None:
         """It is closed."""
 
@@ -139,9 +142,10 @@ class Reading:
             self.commit_handed_out()
 
     def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
-        """Commit; durable when it returns."""
+        """Commit; durable when it returns, and so are the records before it."""
         if not offsets:
             return
+        self._broker._sync_records()
         if self._subscribed:
             self._membership.commit(offsets)
             return

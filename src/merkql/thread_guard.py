@@ -27,17 +27,21 @@ class ThreadGuard:
         if not self._lock.acquire(blocking=False):
             if self.closing:
                 raise ClosedError(f"{self._what} is closed")
+            self._run_check()  # in a forked child that other thread is not there
             raise RuntimeError(
                 f"{self._what} is in use by another thread; give each thread its own "
                 "(close and wakeup may be called from any)"
             )
         try:
-            check = self._check()
-            if check is not None:
-                check()
+            self._run_check()
         except BaseException:
             self._lock.release()
             raise
+
+    def _run_check(self) -> None:
+        check = self._check()
+        if check is not None:
+            check()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()

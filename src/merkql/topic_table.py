@@ -160,6 +160,7 @@ class TopicTable:
             write_topic(pool, prepared, (name, topic_id, config))
             make_partition_directories(pool, prepared, range(config.partitions))
             if is_directory(pool.files, directory):
+                self._take_in(directory, name)
                 raise ValueError(
                     f"topic {name!r} cannot be created: on this file system its directory is that "
                     "of another topic, whose name differs by case only"
@@ -170,6 +171,16 @@ class TopicTable:
             raise
         pool.files.sync_directory(layout.topics_directory(root))
         return Topic(self._engine, directory, name, topic_id, config)
+
+    def _take_in(self, directory: str, name: str) -> None:
+        """A topic whose creation was interrupted when all but its return was done is there."""
+        try:
+            found, topic_id, config = read_topic(self._engine.pool, directory)
+        except (CorruptionError, FileNotFoundError):
+            return  # it is something else
+        if found == name:
+            self._topics[name] = Topic(self._engine, directory, name, topic_id, config)
+            raise TopicExistsError(f"topic {name!r} exists already")
 
     def _find(self) -> dict[bytes, str]:
         """Read every topic's configuration; deleted topics not removed yet, by their id."""

@@ -7,6 +7,7 @@ import glob
 import itertools
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from merkql import (
     Broker,
     BrokerConfig,
+    ClosedError,
     CorruptionError,
     FormatError,
     MerkqlError,
@@ -24,6 +26,7 @@ from merkql import (
     UnknownTopicError,
     WriterFailedError,
 )
+from merkql.storage import maintenance
 from merkql.storage.files import Files
 
 
@@ -468,3 +471,85 @@ def test_a_full_disk_kept_deletion_and_retention_from_freeing_it(tmp_path: Path)
         assert broker.topics() == ["b"]
         assert not glob.glob(f"{tmp_path}/topics/a*")
         assert broker.topic("b").partition(0).start_offset == 91
+
+
+def test_a_commit_outlived_the_records_it_spoke_for(tmp_path: Path) -> None:
+    files = CountingFiles()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        broker.create_topic("t", durability="disk")
+        broker.producer().send("t", b"1")
+        consumer = broker.consumer("g", auto_commit=False)
+        consumer.subscribe(["t"])
+        assert consumer.poll()
+        consumer.commit_sync()
+        files.syncs = 0
+        broker.producer().send("t", b"2")
+        assert files.syncs == 0
+        assert consumer.poll()
+        consumer.commit_sync()
+        assert files.syncs == 2  # the write-ahead log, then the offsets
+
+
+def test_closing_a_producer_in_a_forked_child_hung(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        broker.create_topic("t")
+        with broker._engine.exclusive():
+            producer.send_nowait("t", b"on its way")
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    producer.close()
+                    broker.close()
+                    code = 0
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert producer.flush(10) == 0
+        assert broker.topic("t").partition(0).read(0).value == b"on its way"
+
+
+def test_a_topic_whose_creation_was_interrupted_at_its_end_could_not_be_made(
+    tmp_path: Path,
+) -> None:
+    class Interrupted(Files):
+        interrupt = False
+
+        def sync_directory(self, path: str) -> None:
+            super().sync_directory(path)
+            if self.interrupt and path.endswith("topics"):
+                self.interrupt = False
+                raise KeyboardInterrupt
+
+    files = Interrupted()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        files.interrupt = True
+        with pytest.raises(KeyboardInterrupt):
+            broker.create_topic("t", partitions=3)
+        assert broker.producer().send("t", b"x").offset == 0
+        assert broker.topic("t").partition_count == 3
+
+
+def test_the_wal_of_a_log_that_had_been_busy_stayed_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "IDLE_S", 0.01)
+    with Broker.open(tmp_path) as broker:
+        for _ in range(3):
+            broker.producer().send_values("t", [b"x" * 1000] * 4000)
+        deadline = time.monotonic() + 20
+        while sum(path.stat().st_size for path in tmp_path.glob("wal/*")) > 1 << 20:
+            assert time.monotonic() < deadline
+            broker._arrivals.wait(broker._arrivals.version, 0.01)
+        assert broker.producer().send("t", b"y").offset == 12000
+    with Broker.open(tmp_path) as broker:
+        assert broker.topic("t").partition(0).verify().end_offset == 12001
+
+
+def test_a_producer_of_a_closed_broker_did_not_say_which(tmp_path: Path) -> None:
+    broker = Broker.open(tmp_path)
+    producer = broker.producer()
+    broker.close()
+    with pytest.raises(ClosedError, match=tmp_path.name):
+        producer.send("t", b"x")

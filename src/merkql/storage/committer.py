@@ -7,6 +7,7 @@ the lead to the first that waits. A background thread leads only for records nob
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 GROUP_BYTES_MAX = 4 << 20
 QUEUE_BYTES_MAX = 32 << 20
+LOST_LEAD_S = 1.0
 
 
 class Committer:
@@ -34,6 +36,9 @@ class Committer:
         self._queue: deque[CommitRequest] = deque()
         self._queued_bytes = 0
         self._leading = False
+        self._leader = 0  # the thread that has the lead, while there is one
+        self._in_hand: list[CommitRequest] = []  # taken from the queue, not told yet
+        self._in_exclusive = False
         self._closed = False
         self._closed_reason = "the broker is closed"
         self._background: threading.Thread | None = None
@@ -56,9 +61,11 @@ class Committer:
         if request.error is not None:
             raise again(request.error)  # the queue was closed: the lead is somebody else's
         try:
+            self._in_exclusive = True
             self._writer.complete_pending()
             yield
         finally:
+            self._in_exclusive = False
             self._hand_over()
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
@@ -92,6 +99,11 @@ class Committer:
         request.size_bytes += size_bytes
         self._queued_bytes += size_bytes
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be committed here."""
+        return self._closed
+
     def close(self) -> None:
         """Refuse what comes now, wait until what came before is committed."""
         with self.exclusive():
@@ -121,20 +133,25 @@ class Committer:
 
     def _enter(self, request: CommitRequest) -> None:
         """Return with the lead, or with the request done."""
+        me = threading.get_ident()
+        if self._leading and self._leader == me:
+            self._rescue()
         with self._lock:
             self._check_open()
             if not self._leading:
-                self._leading = True
+                self._leader, self._leading = me, True
                 if not request.exclusive:
                     self._queue.append(request)
                     self._queued_bytes += request.size_bytes
                 return
             gate = request.gate = threading.Lock()
             gate.acquire()
+            request.thread = me
             self._queue.append(request)
             self._queued_bytes += request.size_bytes
         try:
-            gate.acquire()
+            while not gate.acquire(timeout=LOST_LEAD_S) and not request.promoted:
+                self._rescue()
         except BaseException:
             self._leave(request)
             raise
@@ -148,6 +165,43 @@ class Committer:
             promoted = request.promoted
         if promoted:
             self._hand_over()
+
+    def _rescue(self) -> None:
+        """Take the lead up again where a Ctrl-C struck it from a thread's hand.
+
+        A signal handler may raise between any two steps of a leader. What is left then is found
+        here, by whoever waits for it a second or comes back: nothing is lost, or done twice.
+        """
+        with self._lock:
+            if not self._leading or not self._lead_is_lost():
+                return
+            self._leader = threading.get_ident()
+        try:
+            self._writer.complete_pending()
+            with self._lock:
+                in_hand, self._in_hand = self._in_hand, []
+                waiting = [one for one in in_hand if not one.settled and _is_awaited(one)]
+                self._queue.extendleft(reversed(waiting))
+            self._finish([one for one in in_hand if one.settled], None)
+            with self._lock:
+                self._queued_bytes = sum(one.size_bytes for one in self._queue)
+        finally:
+            self._hand_over()
+
+    def _lead_is_lost(self) -> bool:
+        """Whether the thread that has the lead does something else."""
+        if self._in_exclusive:
+            return False
+        frame = sys._current_frames().get(self._leader)
+        count = 0
+        while frame is not None:
+            count += frame.f_code in _LEADING
+            frame = frame.f_back
+        if self._leader != threading.get_ident():
+            return count == 0
+        if count > 1:
+            raise RuntimeError("a write was begun by a signal handler that interrupted another")
+        return True
 
     def _lead(self, own: CommitRequest) -> None:
         try:
@@ -178,6 +232,7 @@ class Committer:
                 request.taken = True
                 size += request.size_bytes
                 group.append(request)
+            self._in_hand = group
         return group
 
     def _finish(self, group: list[CommitRequest], own: CommitRequest | None) -> None:
@@ -190,6 +245,7 @@ class Committer:
             if request.gate is not None and request is not own:
                 request.gate.release()
         with self._lock:
+            self._in_hand = []
             self._queued_bytes -= size
             self._room.notify_all()
 
@@ -199,10 +255,11 @@ class Committer:
                 self._leading = False
                 return
             first = self._queue[0]
-            if first.exclusive:
-                self._queue.popleft()
             if first.gate is not None:
                 first.promoted = True
+                self._leader = first.thread
+                if first.exclusive:
+                    self._queue.popleft()
                 first.gate.release()
             else:
                 self._promote_background()
@@ -214,6 +271,7 @@ class Committer:
             )
             self._on_thread(self._background)
             self._background.start()
+        self._leader = self._background.ident or 0
         self._background_leads = True
         self._background_gate.release()
 
@@ -239,3 +297,19 @@ class Committer:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(self._closed_reason)
+
+
+def _is_awaited(request: CommitRequest) -> bool:
+    """Whether somebody is to be told; an interrupted leader's own request is nobody's."""
+    return request.gate is not None or request.on_done is not None
+
+
+# What a thread is in that has the lead: seen from outside by its frames.
+_LEADING = frozenset(
+    function.__code__
+    for function in (
+        Committer.commit,
+        Committer.exclusive.__wrapped__,  # type: ignore[attr-defined]
+        Committer._run_background,
+    )
+)

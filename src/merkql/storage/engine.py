@@ -67,7 +67,7 @@ class Engine:
         self._sections: dict[tuple[bytes, int], list[Section]] = {}
         self._clean = False
         self._writer_id = int.from_bytes(os.urandom(8), "little")
-        self.maintenance = Maintenance(apply_retention, self._add_thread)
+        self.maintenance = Maintenance(apply_retention, self.shrink_wal, self._add_thread)
         self.committer: Committer | None = None
         if not read_only:
             self._lock = WriterLock(files, root)
@@ -174,6 +174,22 @@ class Engine:
         self.writer.forget(log)
         self._logs.remove(log)
         self.pool.forget(log.directory, below=True)
+
+    def sync_records(self) -> None:
+        """Make what was sent to topics of durability ``disk`` so far survive power loss too."""
+        if self.committer is None or not self.writer.wal.has_unsynced:
+            return
+        with self.exclusive():
+            try:
+                self.writer.wal.sync()
+            except OSError as error:
+                self.writer.fail(error)
+                raise
+
+    def shrink_wal(self) -> None:
+        """Begin the WAL anew with a small file; for a log that has been quiet for long."""
+        with self.exclusive():
+            self.forget_wal()
 
     def forget_wal(self) -> None:
         """Remove what the WAL holds, once it is durable elsewhere; by the leader only."""

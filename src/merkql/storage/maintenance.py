@@ -16,6 +16,7 @@ from merkql.storage.writer import Writer
 
 logger = logging.getLogger("merkql.storage")
 RETENTION_INTERVAL_S = 5.0
+IDLE_S = 60.0  # after which the WAL of a log that grew under load becomes small again
 
 
 class Maintenance:
@@ -24,9 +25,11 @@ class Maintenance:
     def __init__(
         self,
         apply_retention: Callable[[], None],
+        shrink_wal: Callable[[], None],
         on_thread: Callable[[threading.Thread], None],
     ) -> None:
         self._apply_retention = apply_retention
+        self._shrink_wal = shrink_wal
         self._on_thread = on_thread
         self._writer: Writer | None = None
         self._thread: threading.Thread | None = None
@@ -73,19 +76,32 @@ class Maintenance:
 
     def _run(self) -> None:
         while True:
-            self._event.wait(RETENTION_INTERVAL_S if self._retains else None)
+            before = self._written()
+            woken = self._event.wait(self._patience_s())
             self._event.clear()
             if self._stopped():
                 return
             try:
                 if self._writer is not None:
                     tend(self._writer)
+                    if not woken and self._written() == before and self._writer.wal.is_large:
+                        self._shrink_wal()
                 if self._retains:
                     self._apply_retention()
             except ClosedError:
                 return
             except Exception:  # one topic's damage must not end the work for the others
                 logger.exception("background work failed")
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for work: without end, unless time itself brings some."""
+        if self._retains:
+            return RETENTION_INTERVAL_S
+        quiet = self._writer is None or self._writer.failure or not self._writer.wal.is_large
+        return None if quiet else IDLE_S
+
+    def _written(self) -> int:
+        return self._writer.wal.last_sequence if self._writer is not None else 0
 
     def _stopped(self) -> bool:
         return self._closed

@@ -19,6 +19,7 @@ from merkql.storage.files import Files
 
 FILE_SIZE_MIN = 128 << 10
 FILE_SIZE_MAX = 64 << 20
+QUIET_SIZE_MAX = 1 << 20
 ADOPTED_FILES_MAX = 3
 _ZEROS = bytes(64 << 10)  # larger pieces make each later small overwrite dearer (large folios)
 
@@ -75,6 +76,19 @@ class Wal:
     def last_sequence(self) -> int:
         """The sequence number of the newest frame appended."""
         return self._next_sequence - 1
+
+    @property
+    def has_unsynced(self) -> bool:
+        """Whether frames of topics of durability ``disk`` wait for a sync that nobody asked for."""
+        return self._unsynced
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the files hold more than a quiet log needs."""
+        with self._lock:
+            files = [*self._free, *self._retired]
+        current = self._current
+        return sum(f.size for f in files) + (current.size if current else 0) > QUIET_SIZE_MAX
 
     def append(self, sections: tuple[frame.Section, ...]) -> None:
         """Write one frame, durable after ``sync``. An ``OSError`` leaves the log as it was."""

@@ -38,6 +38,7 @@ class CommitRequest:
         "promoted",
         "size_bytes",
         "taken",
+        "thread",
         "written",
     )
 
@@ -59,6 +60,7 @@ class CommitRequest:
         self.written = False
         self.promoted = False  # its waiting thread has been given the lead
         self.gate: threading.Lock | None = None
+        self.thread = 0  # that waits at the gate
         self.on_done: Callable[[CommitRequest], None] | None = None
 
     @property
