@@ -9,6 +9,7 @@ import importlib
 import inspect
 import itertools
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +22,15 @@ PREFIXES = ("time_", "track_", "peakmem_", "mem_")
 
 
 @pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(FOLDER))
     disk = importlib.import_module("benchmarks.disk")
     monkeypatch.setattr(disk, "BASE", tmp_path)
     monkeypatch.setattr(disk, "FILE_BYTES", 1 << 20)
+    logger = logging.getLogger("merkql")
+    level = logger.level
+    yield
+    logger.setLevel(level)  # the table quietens it, for a process of its own
 
 
 def benchmark_classes() -> list[tuple[str, str]]:
