@@ -7,11 +7,12 @@ the lead to the first that waits. A background thread leads only for records nob
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from merkql.errors import ClosedError, again
@@ -42,7 +43,7 @@ class Committer:
         self._closed = False
         self._closed_reason = "the broker is closed"
         self._background: threading.Thread | None = None
-        self._background_gate = threading.Semaphore(0)
+        self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
         self._background_leads = False
 
     def commit(self, request: CommitRequest) -> None:
@@ -53,7 +54,7 @@ class Committer:
         if request.error is not None:
             raise again(request.error)
 
-    @contextmanager
+    @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lead without writing a group: nothing is committed meanwhile."""
         request = CommitRequest([], durable=False, exclusive=True)
@@ -116,13 +117,13 @@ class Committer:
             self._finish(late, None)
         background = self._background
         if background is not None:
-            self._background_gate.release()
+            self._background_gate.put(None)
             background.join()
 
     def stop(self) -> None:
         """Have the background thread end, without waiting for anything."""
         self._closed = True
-        self._background_gate.release()
+        self._background_gate.put(None)
 
     def disown(self, reason: str) -> None:
         """In a forked child: refuse everything; a lock held at the fork is nobody's now."""
@@ -175,18 +176,21 @@ class Committer:
         with self._lock:
             if not self._leading or not self._lead_is_lost():
                 return
+            for request in [one for one in self._queue if one.promoted]:
+                self._queue.remove(request)  # its thread was struck as it was given the lead
             self._leader = threading.get_ident()
-        try:
-            self._writer.complete_pending()
-            with self._lock:
-                in_hand, self._in_hand = self._in_hand, []
-                waiting = [one for one in in_hand if not one.settled and _is_awaited(one)]
-                self._queue.extendleft(reversed(waiting))
-            self._finish([one for one in in_hand if one.settled], None)
-            with self._lock:
-                self._queued_bytes = sum(one.size_bytes for one in self._queue)
-        finally:
-            self._hand_over()
+        self._hand_over()
+
+    def _settle_in_hand(self) -> None:
+        """An interruption left requests that were taken and not told: tell or requeue them."""
+        self._writer.complete_pending()
+        with self._lock:
+            in_hand, self._in_hand = self._in_hand, []
+            waiting = [one for one in in_hand if not one.settled and _is_awaited(one)]
+            self._queue.extendleft(reversed(waiting))
+        self._finish([one for one in in_hand if one.settled], None)
+        with self._lock:
+            self._queued_bytes = sum(one.size_bytes for one in self._queue)
 
     def _lead_is_lost(self) -> bool:
         """Whether the thread that has the lead does something else."""
@@ -243,13 +247,15 @@ class Committer:
             if request.on_done is not None:
                 request.on_done(request)
             if request.gate is not None and request is not own:
-                request.gate.release()
+                _open_gate(request.gate)
         with self._lock:
             self._in_hand = []
             self._queued_bytes -= size
             self._room.notify_all()
 
     def _hand_over(self) -> None:
+        if self._in_hand:
+            self._settle_in_hand()
         with self._lock:
             if not self._queue:
                 self._leading = False
@@ -260,7 +266,7 @@ class Committer:
                 self._leader = first.thread
                 if first.exclusive:
                     self._queue.popleft()
-                first.gate.release()
+                _open_gate(first.gate)
             else:
                 self._promote_background()
 
@@ -273,11 +279,11 @@ class Committer:
             self._background.start()
         self._leader = self._background.ident or 0
         self._background_leads = True
-        self._background_gate.release()
+        self._background_gate.put(None)
 
     def _run_background(self) -> None:
         while True:
-            self._background_gate.acquire()
+            self._background_gate.get()
             with self._lock:
                 leads, self._background_leads = self._background_leads, False
             if leads:
@@ -297,6 +303,11 @@ class Committer:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(self._closed_reason)
+
+
+def _open_gate(gate: threading.Lock) -> None:
+    with contextlib.suppress(RuntimeError):  # it was opened before an interruption
+        gate.release()
 
 
 def _is_awaited(request: CommitRequest) -> bool:

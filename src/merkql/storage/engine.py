@@ -63,7 +63,7 @@ class Engine:
         self.disowned = False  # by a fork: the parent has what this describes
         self._boot_id = boot_id()
         self._lock: WriterLock | None = None
-        self._logs: list[PartitionLog] = []
+        self._logs: dict[str, PartitionLog] = {}
         self._sections: dict[tuple[bytes, int], list[Section]] = {}
         self._clean = False
         self._writer_id = int.from_bytes(os.urandom(8), "little")
@@ -81,7 +81,9 @@ class Engine:
     def start_writing(self, deleted_topics: set[bytes]) -> None:
         """After every partition named in the WAL was opened: make it this session's."""
         files, directory = self.pool.files, layout.wal_directory(self.root)
-        placed = {(log.id.topic_id, log.id.index) for log in self._logs if log.damage is None}
+        placed = {
+            (log.id.topic_id, log.id.index) for log in self._logs.values() if log.damage is None
+        }
         if any(key not in placed and key[0] not in deleted_topics for key in self._sections):
             _keep_wal(files, directory)
         self._sections.clear()
@@ -109,7 +111,8 @@ class Engine:
             log.give_up(damage)
         else:
             open_log(log, clean=self._clean, sections=sections, boot_id=self._boot_id)
-        self._logs.append(log)
+        # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
+        self._logs[log.directory] = log
         return log
 
     def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
@@ -172,7 +175,7 @@ class Engine:
         """The partition is deleted; by the leader only."""
         log.retire()
         self.writer.forget(log)
-        self._logs.remove(log)
+        del self._logs[log.directory]
         self.pool.forget(log.directory, below=True)
 
     def sync_records(self) -> None:
@@ -245,10 +248,10 @@ class Engine:
         clean = False
         try:
             if writer.failure is None:
-                for log in self._logs:
+                for log in list(self._logs.values()):
                     if log.damage is None:
                         log.close()
-                clean = not any(log.damage is not None for log in self._logs)
+                clean = not any(log.damage is not None for log in self._logs.values())
             if clean and not self._clean_still():
                 write_clean_mark(self.pool.files, self.root, writer.wal.last_sequence)
         except OSError:

@@ -10,6 +10,7 @@ import errno
 import logging
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from merkql.errors import ClosedError
 from merkql.storage.writer import Writer
@@ -33,7 +34,8 @@ class Maintenance:
         self._on_thread = on_thread
         self._writer: Writer | None = None
         self._thread: threading.Thread | None = None
-        self._event = threading.Event()
+        # Not an Event: a Ctrl-C in its Python code could leave it locked for ever.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
         self._retains = False
@@ -48,14 +50,15 @@ class Maintenance:
 
     def wake(self) -> None:
         """There may be segments to sync or a WAL file to make."""
-        self._event.set()
+        if self._wakes.empty():
+            self._wakes.put(None)
         if self._thread is None:
             self._start()
 
     def stop(self) -> None:
         """Have the thread end after the work in hand, without waiting for it."""
         self._closed = True
-        self._event.set()
+        self._wakes.put(None)
 
     def close(self) -> None:
         """End the thread after the work in hand."""
@@ -77,8 +80,7 @@ class Maintenance:
     def _run(self) -> None:
         while True:
             before = self._written()
-            woken = self._event.wait(self._patience_s())
-            self._event.clear()
+            woken = self._wait()
             if self._stopped():
                 return
             try:
@@ -92,6 +94,16 @@ class Maintenance:
                 return
             except Exception:  # one topic's damage must not end the work for the others
                 logger.exception("background work failed")
+
+    def _wait(self) -> bool:
+        """Whether somebody woke the thread; else time did."""
+        try:
+            self._wakes.get(timeout=self._patience_s())
+        except Empty:
+            return False
+        while not self._wakes.empty():
+            self._wakes.get()
+        return True
 
     def _patience_s(self) -> float | None:
         """How long to wait for work: without end, unless time itself brings some."""

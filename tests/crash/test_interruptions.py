@@ -1,0 +1,255 @@
+"""Ctrl-C at any moment, kill -9 at any moment, forks: real processes, real signals.
+
+Goal: an interrupted call loses and doubles nothing, and the broker goes on. What was acknowledged
+is kept outside the broker, by the parent process or in a list the interruption cannot reach.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from merkql import Broker, ClosedError
+from support import children
+
+INTERRUPTED = """
+import json, random, signal, sys, threading
+from merkql import Broker, ProducerRecord
+
+root, seed, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+draw = random.Random(seed)
+said, offered = [], []          # what calls returned; what they were given
+stop = threading.Event()
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+def beside():
+    turn = 0
+    while not stop.is_set():
+        value = f"beside {turn}"
+        offered.append(value)
+        metadata = producer.send("t", value, partition=turn % 2)
+        said.append((metadata.partition, metadata.offset, value))
+        turn += 1
+
+broker = Broker.open(root)
+broker.create_topic("t", partitions=2, segment_bytes=65536)
+producer = broker.producer()
+thread = threading.Thread(target=beside)
+thread.start()
+signal.signal(signal.SIGALRM, interrupt)
+hits = 0
+for turn in range(rounds):
+    values = [f"main {turn}/{i}" for i in range(draw.choice([1, 1, 4]))]
+    offered += values
+    records = [ProducerRecord("t", v, partition=draw.randrange(2)) for v in values]
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.00001, 0.0008))
+        places = producer.send_batch(records)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        hits += 1
+        continue
+    said += [(m.partition, m.offset, v) for m, v in zip(places, values)]
+stop.set()
+thread.join()
+try:
+    broker.close()
+except KeyboardInterrupt:
+    broker.close()
+json.dump({"said": said, "offered": offered, "hits": hits}, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ctrl_c_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
+    outcome = json.loads(children.run(INTERRUPTED, tmp_path, seed, 600))
+    assert outcome["hits"] > 20
+    with Broker.open(tmp_path) as broker:
+        held: dict[tuple[int, int], str] = {}
+        for partition in broker.topic("t").partitions():
+            partition.verify()
+            for record in partition.read_range(0, partition.end_offset):
+                assert record.value is not None
+                held[partition.index, record.offset] = record.value.decode()
+    for partition_index, offset, value in outcome["said"]:
+        assert held[partition_index, offset] == value
+    assert len(set(held.values())) == len(held), "a record is there twice"
+    assert set(held.values()) <= set(outcome["offered"])
+
+
+VARIED = """
+import random, sys, json
+from merkql import Broker, ProducerRecord, RetentionConfig
+
+root, seed = sys.argv[1], int(sys.argv[2])
+draw = random.Random(seed)
+broker = Broker.open(root)
+for number in range(4):
+    name = f"t{number}"
+    if name not in broker.topics():
+        broker.create_topic(
+            name,
+            partitions=draw.choice([1, 3]),
+            segment_bytes=draw.choice([4096, 20_000, 1 << 20]),
+            compression=draw.choice(["none", "lz4"]),
+            durability=draw.choice(["fsync", "disk"]),
+            erasable=draw.random() < 0.3,
+            retention=RetentionConfig(max_records=draw.choice([None, None, 50])),
+        )
+producer = broker.producer()
+serial = 0
+while True:
+    serial += 1
+    records = []
+    for i in range(draw.choice([1, 1, 5, 60])):
+        name = f"t{draw.randrange(4)}"
+        partition = draw.randrange(len(broker.topic(name).partitions()))
+        value = f"{seed}/{serial}/{i}/" + "x" * draw.choice([0, 50, 2000])
+        records.append(ProducerRecord(name, value, partition=partition))
+    places = producer.send_batch(records)
+    print(json.dumps([(m.topic, m.partition, m.offset, r.value.decode())
+                      for m, r in zip(places, records)]), flush=True)
+    if serial % 7 == 0:
+        broker.apply_retention()
+    if serial % 11 == 0:
+        for topic in broker.topics():
+            broker.topic(topic).partition(0).compact()
+"""
+
+
+def killed_writers(root: Path, cycles: int) -> None:
+    draw = random.Random(cycles)
+    known: dict[tuple[str, int], dict[int, str]] = {}
+    for cycle in range(cycles):
+        with children.start(VARIED, root, cycle) as child:
+            assert child.stdout is not None
+            lines = []
+            for _ in range(draw.randrange(3, 30)):
+                lines.append(child.stdout.readline())
+            child.send_signal(signal.SIGKILL)
+            lines += child.stdout.read().splitlines(keepends=True)
+        for line in lines:
+            if line.endswith("]\n"):
+                for topic, partition, offset, value in json.loads(line):
+                    known.setdefault((topic, partition), {})[offset] = value
+        with Broker.open(root) as broker:
+            for (topic, index), records in known.items():
+                partition = broker.topic(topic).partition(index)
+                start, end = partition.start_offset, partition.end_offset
+                assert end > max(records)
+                found = {r.offset: r.value for r in partition.read_range(start, end)}
+                for offset, value in records.items():
+                    assert offset < start or found[offset] == value.encode()
+                assert start == 0 or broker.topic(topic).config.retention.max_records
+                partition.verify()
+
+
+def test_a_writer_of_many_kinds_is_killed_at_random(tmp_path: Path) -> None:
+    killed_writers(tmp_path, 4)
+
+
+@pytest.mark.slow
+def test_a_writer_of_many_kinds_is_killed_at_random_many_times(tmp_path: Path) -> None:
+    killed_writers(tmp_path, 60)
+
+
+@pytest.fixture
+def forked() -> Iterator[list[int]]:
+    """Children to wait for."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        _, status = os.waitpid(pid, 0)
+        assert status == 0
+
+
+def test_a_forked_child_leaves_the_log_to_its_parent(tmp_path: Path, forked: list[int]) -> None:
+    """It closes, drops, even tries to send: nothing of that touches the parent's files."""
+    broker = Broker.open(tmp_path)
+    producer = broker.producer()
+    for _ in range(10):
+        producer.send("t", b"before")
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            producer.send("t", b"child")
+        except ClosedError:
+            broker.close()
+            code = 0
+        os._exit(code)
+    forked.append(pid)
+    for _ in range(10):
+        producer.send("t", b"after")
+    os.waitpid(forked.pop(), 0)
+    assert producer.send("t", b"last").offset == 20
+    broker.close()
+    with Broker.open(tmp_path) as again:
+        assert len(again.topic("t").partition(0).read_range(0, 21)) == 21
+
+
+def test_a_forked_child_removes_no_temporary_directory(forked: list[int]) -> None:
+    with Broker.temporary() as broker:
+        broker.producer().send("t", b"x")
+        pid = os.fork()
+        if pid == 0:
+            broker.close()
+            del broker
+            os._exit(0)
+        forked.append(pid)
+        os.waitpid(forked.pop(), 0)
+        assert broker.producer().send("t", b"y").offset == 1
+
+
+def test_a_forked_child_can_open_the_directory_once_it_is_free(
+    tmp_path: Path, forked: list[int]
+) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.producer().send("t", b"x")
+        gate, opened = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.read(gate, 1)
+            with Broker.open(tmp_path) as own:
+                offset = own.producer().send("t", b"child").offset
+            os._exit(0 if offset == 1 else 1)
+        forked.append(pid)
+    os.write(opened, b"x")
+    _, status = os.waitpid(forked.pop(), 0)
+    assert status == 0
+    os.close(gate)
+    os.close(opened)
+
+
+def test_a_fork_while_threads_write_hangs_nobody(tmp_path: Path, forked: list[int]) -> None:
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        done = threading.Event()
+
+        def work() -> None:
+            while not done.is_set():
+                producer.send("t", b"x")
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            pid = os.fork()
+            if pid == 0:
+                broker.close()
+                os._exit(0)
+            forked.append(pid)
+            os.waitpid(forked.pop(), 0)
+        done.set()
+        for thread in threads:
+            thread.join()
+        broker.topic("t").partition(0).verify()
