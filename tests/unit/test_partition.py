@@ -16,8 +16,6 @@ COUNT = 300
 EVENTS = [
     Event(b"%d:" % i + b"x" * (i % 90), b"k%d" % (i % 7), 1000 * (i // 3)) for i in range(COUNT)
 ]
-    Event(b"%d:" % i + b"x" * (i % 90), b"k%d" % (i % 7), 1000 * (i // 3)) for i in range(COUNT)
-]
 LEAVES = [event.leaf(offset) for offset, event in enumerate(EVENTS)]
 TREE = NaiveTree(LEAVES)
 
