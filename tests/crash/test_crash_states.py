@@ -39,7 +39,7 @@ def explore(scratch: str, workload: Workload, visits: int) -> None:
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 def test_nothing_acknowledged_is_lost(scratch: str, workload: Workload) -> None:
-    explore(scratch, workload, 120)
+    explore(scratch, workload, 80)
 
 
 @pytest.mark.slow

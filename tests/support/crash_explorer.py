@@ -45,6 +45,7 @@ class Limits:
     visits: int = 200  # about how many states
     deep_share: float = 0.02  # of the visited states: crashes in their recovery too
     failures_max: int = 3
+    begin: float = 0.0  # crashes before this part of the journal are left out
 
 
 class Explorer:
@@ -112,6 +113,8 @@ class Explorer:
                 continue
             else:
                 promised = entry[2]
+            if number < self._limits.begin * len(self.journal):
+                continue
             where = f"after {number} {_short(entry)}"
             yield False, f"{where}: killed", disk.running, promised, offered
             for label, make_image in disk.states(rng):

@@ -70,7 +70,7 @@ with Broker.open(sys.argv[1], default_durability="disk") as broker:
 
 
 def test_more_topics_than_descriptors(tmp_path: Path) -> None:
-    assert children.run(MANY_TOPICS, tmp_path, 64, 150) == "held\n"
+    assert children.run(MANY_TOPICS, tmp_path, 64, 80) == "held\n"
 
 
 @pytest.mark.slow
