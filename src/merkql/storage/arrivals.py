@@ -49,25 +49,32 @@ class Arrivals:
             return self.version
 
 
-POLL_INTERVAL_S = 0.002
+POLL_INTERVAL_S = 0.002  # while something came lately
+POLL_INTERVAL_IDLE_S = 0.01
+IDLE_AFTER_S = 0.5
 
 
 class PolledArrivals(Arrivals):
-    """For a process that only reads: looks every two milliseconds what the writer has done."""
+    """For a process that only reads: looks every few milliseconds what the writer has done."""
 
     def __init__(self, has_news: Callable[[], bool]) -> None:
         super().__init__()
         self._has_news = has_news
+        self._last_news = time.monotonic()
 
     def wait(self, version: int, timeout: float | None) -> int:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        deadline = None if timeout is None else now + timeout
         while self.version == version:
             if self._has_news():
                 self.announce()
+                self._last_news = time.monotonic()
                 break
-            left = POLL_INTERVAL_S
+            now = time.monotonic()
+            idle = now - self._last_news > IDLE_AFTER_S
+            left = POLL_INTERVAL_IDLE_S if idle else POLL_INTERVAL_S
             if deadline is not None:
-                left = min(left, deadline - time.monotonic())
+                left = min(left, deadline - now)
                 if left <= 0:
                     break
             super().wait(version, left)

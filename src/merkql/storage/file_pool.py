@@ -8,6 +8,7 @@ last sync is synced before it is closed, so that no write error is lost with its
 from __future__ import annotations
 
 import errno
+import heapq
 import itertools
 import threading
 from collections.abc import Callable
@@ -177,16 +178,19 @@ class FilePool:
                 self._close_or_doom(entry)
 
     def _make_room(self) -> None:
-        """Close the file that was not used for longest, one that needs no sync if there is any."""
+        """Close some of the files that were not used for longest, first those that need no sync.
+
+        Several at once, because finding them means looking at all.
+        """
         if len(self._open) < self._capacity:
             return
         idle = [(e.dirty, e.used, path) for path, e in list(self._open.items()) if not e.pins]
-        if not idle:
-            return
-        path = min(idle)[2]
-        if self._open[path].dirty:
-            self._sync(self._open[path])
-        self._close_or_doom(self._open.pop(path))
+        for dirty, _, path in heapq.nsmallest(max(1, self._capacity // 16), idle):
+            if dirty:
+                self._sync(self._open[path])
+            self._close_or_doom(self._open.pop(path))
+            if dirty:
+                return  # one such sync is enough to wait for
 
     def _sync(self, entry: _Open) -> None:
         try:

@@ -7,6 +7,8 @@ the records. Format: docs/formats/merkle-log.md.
 
 from __future__ import annotations
 
+import itertools
+
 from merkql._core.frontier import HASH_BYTES, STORED_LEVEL_STRIDE
 from merkql.errors import CorruptionError
 from merkql.storage import layout
@@ -30,7 +32,8 @@ class TreeFiles:
         self._paths = {level: layout.tree_level(directory, level) for level in LEVELS}
         self._kept: dict[int, bytes] = {}  # by level: the first hashes of its file
         # What another process wrote before us may not be synced either: begin with every file.
-        self._unsynced = {level for level in LEVELS if files.exists(self._paths[level])}
+        there = itertools.takewhile(lambda level: files.exists(self._paths[level]), LEVELS)
+        self._unsynced = set(there)
 
     def write(self, additions: list[tuple[int, int, bytes]]) -> None:
         """Put hashes in their places: (level, first index, hashes). Durable after `sync`."""
