@@ -553,3 +553,20 @@ def test_a_producer_of_a_closed_broker_did_not_say_which(tmp_path: Path) -> None
     broker.close()
     with pytest.raises(ClosedError, match=tmp_path.name):
         producer.send("t", b"x")
+
+
+@pytest.mark.parametrize("level", ["h00", "h04"])
+def test_a_flipped_hash_of_a_retained_away_record_passed_verify(
+    tmp_path: Path, level: str
+) -> None:
+    with filled(tmp_path, 100) as broker:
+        partition = broker.topic("t").partition(0)
+        broker.topic("t").alter(retention=RetentionConfig(max_records=10))
+        assert partition.compact() > 0
+        assert partition.verify().end_offset == 100
+    flip(f"{tmp_path}/topics/t/0/tree/{level}", 33)
+    with (
+        Broker.open(tmp_path) as broker,
+        pytest.raises(CorruptionError, match="retained away"),
+    ):
+        broker.topic("t").partition(0).verify()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frontier import Frontier
-from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE
 from merkql.storage.segment import Run, SealedSegment, Segment, scan_segment
+
+LEAVES_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
     end_offset, end_position = log.tip  # before the segments: a roll in between only adds some
     segments = [s for s in log.all_segments if s.first_offset <= end_offset]
     first = segments[0].first_offset
-    frontier = Frontier(first, peaks_at(first, log.tree.read) if first else b"")
+    frontier = _check_retained_away(log, first)
     size = 0
     for segment in segments:
         stop = segment.end_position
@@ -89,6 +90,22 @@ def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
         number += 1
         largest = expected.largest_timestamp_ms
     return largest
+
+
+def _check_retained_away(log: AnyLog, first: int) -> Frontier:
+    """The tree below the first record: from its stored leaves, compared with the levels above."""
+    frontier = Frontier()
+    for start in range(0, first, LEAVES_AT_ONCE):
+        leaves = log.tree.read([(0, start, min(LEAVES_AT_ONCE, first - start))])[0]
+        for level, index, hashes in frontier.append(leaves):
+            if level and log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0] != hashes:
+                raise CorruptionError(
+                    layout.tree_level(log.tree.directory, 0),
+                    start * HASH_SIZE,
+                    f"among the stored hashes of offsets {start} to {start + len(leaves) // 32 - 1}"
+                    f", whose records are retained away, and level {level} above them one is wrong",
+                )
+    return frontier
 
 
 def _check_tree(log: AnyLog, run: Run, frontier: Frontier) -> None:
