@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from merkql import Broker, CorruptionError, OffsetOutOfRangeError, RetentionConfig
+from merkql.storage.engine import Engine
 from merkql.storage.partition import Partition
 
 
@@ -40,11 +41,12 @@ def test_a_size_bounds_the_bytes_shown(tmp_path: Path) -> None:
         assert 8 <= len(shown) <= 2000 // 100
 
 
-def test_an_age_counts_from_each_records_time(tmp_path: Path) -> None:
+def test_an_age_counts_from_each_records_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "now_ms", lambda self: 20_000)  # the background's clock too
     with Broker.open(tmp_path) as broker:
         partition = fill(broker, 20, retention=RetentionConfig(max_age_ms=5000))
-        broker.topic("t")._owner.now_ms = lambda: 20_000
-        partition._now_ms = lambda: 20_000
         assert partition.start_offset == 14  # the record of 15,000 ms is 5,000 ms old
         partition._now_ms = lambda: 1 << 50
         assert partition.start_offset == 20

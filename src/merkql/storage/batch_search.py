@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from merkql._core.batch_fields import HEADER_SIZE, peek
 from merkql._core.batch_header import scan
 from merkql.storage.file_pool import FilePool
-from merkql.storage.segment import BATCH_HEADER_SIZE, CHUNK_SIZE
+from merkql.storage.segment import CHUNK_SIZE
 
 # The leader epoch we write, and the magic byte: bytes 12 to 16 of every batch.
 _SIGNATURE = re.compile(rb"\x00\x00\x00\x00\x02", re.DOTALL)
@@ -22,7 +23,7 @@ def find_whole_batch(
     """
     while position < end:
         chunk = pool.read(path, min(CHUNK_SIZE, end - position), position)
-        if len(chunk) < BATCH_HEADER_SIZE:
+        if len(chunk) < HEADER_SIZE:
             return None
         # A match may overlap the one before it, so step by one byte.
         at = _SIGNATURE.search(chunk, _SIGNATURE_POSITION)
@@ -32,7 +33,7 @@ def find_whole_batch(
             if found:
                 return found
             at = _SIGNATURE.search(chunk, at.start() + 1)
-        position += len(chunk) - BATCH_HEADER_SIZE
+        position += len(chunk) - HEADER_SIZE
         if len(chunk) < CHUNK_SIZE:
             return None
     return None
@@ -41,17 +42,16 @@ def find_whole_batch(
 def _whole_batch_at(
     pool: FilePool, path: str, position: int, end: int, offset_min: int
 ) -> tuple[int, int] | None:
-    header = pool.read(path, BATCH_HEADER_SIZE, position)
-    if len(header) < BATCH_HEADER_SIZE:
+    fields = peek(pool.read(path, HEADER_SIZE, position))
+    if fields is None or fields.first_offset < offset_min:
         return None
-    first_offset = int.from_bytes(header[:8], "big", signed=True)
-    size = 12 + int.from_bytes(header[8:12], "big", signed=True)
-    if first_offset < offset_min or size < BATCH_HEADER_SIZE or position + size > end:
+    if fields.size < HEADER_SIZE or position + fields.size > end:
         return None
-    result = scan(pool.read(path, size, position), None)
-    if not result.batches or _is_contradicted(pool, path, position + size, result.next_offset):
+    result = scan(pool.read(path, fields.size, position), None)
+    behind = position + fields.size
+    if not result.batches or _is_contradicted(pool, path, behind, result.next_offset):
         return None
-    return first_offset, position
+    return fields.first_offset, position
 
 
 def _is_contradicted(pool: FilePool, path: str, position: int, next_offset: int) -> bool:
@@ -59,9 +59,8 @@ def _is_contradicted(pool: FilePool, path: str, position: int, next_offset: int)
 
     A batch's first offset is outside its checksum: the next batch tells whether it is true.
     """
-    header = pool.read(path, BATCH_HEADER_SIZE, position)
-    size = 12 + int.from_bytes(header[8:12], "big", signed=True)
-    if len(header) < BATCH_HEADER_SIZE or size < BATCH_HEADER_SIZE:
+    fields = peek(pool.read(path, HEADER_SIZE, position))
+    if fields is None or fields.size < HEADER_SIZE:
         return False
-    following = scan(pool.read(path, size, position), None)
+    following = scan(pool.read(path, fields.size, position), None)
     return bool(following.batches) and following.batches[0][0] != next_offset

@@ -78,7 +78,7 @@ class Fetcher:
         entry = with_index(log, segment, lambda s: s.locate(offset))
         if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
             raise missing_segment(segment, stop)
-        size = limits.max_bytes or _batch_size(log, segment, entry.position)
+        size = limits.max_bytes or segment.batch_at(entry.position).size
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
         try:
@@ -131,7 +131,7 @@ def _fetch_into(
     if records or result.next_offset > place.first_offset:
         return records, result.next_offset
     at = place.position + result.position
-    whole = _batch_size(log, place.segment, at)
+    whole = place.segment.batch_at(at).size
     if count < len(buffer) or whole <= len(buffer):
         raise CorruptionError(place.segment.path, at, "the batch is cut short")
     return None, whole
@@ -166,8 +166,3 @@ def read_quickly(log: AnyLog, offset: int) -> Record | None:
 
 def _first_offset(segment: Segment) -> int:
     return segment.first_offset
-
-
-def _batch_size(log: AnyLog, segment: Segment, position: int) -> int:
-    header = log.pool.read(segment.path, 12, position)
-    return 12 + int.from_bytes(header[8:12], "big")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 
+from merkql._core.batch_fields import HEADER_SIZE
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError
@@ -22,7 +23,7 @@ from merkql.storage.offset_index import (
 )
 from merkql.storage.partition_log import PartitionId
 from merkql.storage.scanned_index import ScannedIndex
-from merkql.storage.segment import BATCH_HEADER_SIZE, SealedSegment, Segment, scan_segment
+from merkql.storage.segment import SealedSegment, Segment, scan_segment
 from merkql.storage.start_file import read_start
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
@@ -139,7 +140,7 @@ class ReaderLog:
             return
         path = layout.segment(self.directory, firsts[-1])
         if self._scanned and firsts[-1] == self.active.first_offset:
-            header = self.pool.read(path, BATCH_HEADER_SIZE, self.active.end_position)
+            header = self.pool.read(path, HEADER_SIZE, self.active.end_position)
             if not header.strip(b"\0"):
                 return  # nothing was written behind what is known
         sealed = self._list_segments(firsts[-1])

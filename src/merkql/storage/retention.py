@@ -123,8 +123,7 @@ def _find_in_segment(log: AnyLog, timestamp_ms: int, start: int, segment: Segmen
 
 
 def _records_at(log: AnyLog, segment: Segment, entry: IndexEntry, first: int) -> list[Record]:
-    header = log.pool.read(segment.path, 12, entry.position)
-    size = 12 + int.from_bytes(header[8:12], "big")
+    size = segment.batch_at(entry.position).size
     data = log.pool.read(segment.path, size, entry.position)
     try:
         result = decode(
@@ -213,7 +212,7 @@ def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSe
     entries = running_entries(head.batches, 0, TIMESTAMP_MIN)
     log.pool.write(temporary, data, 0, critical=True)
     written = len(data)
-    position, following = entry.position + _batch_size(log, old, entry), head.next_offset
+    position, following = entry.position + old.batch_at(entry.position).size, head.next_offset
     for run in scan_segment(log.pool, old.path, position=position, expected_offset=following):
         if run.verdict not in ("", "clean"):
             raise CorruptionError(old.path, run.end_position, run.reason)
@@ -229,17 +228,12 @@ def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSe
     return new
 
 
-def _batch_size(log: PartitionLog, segment: Segment, entry: IndexEntry) -> int:
-    header = log.pool.read(segment.path, 12, entry.position)
-    return 12 + int.from_bytes(header[8:12], "big")
-
-
 def _tail_of_batch(log: PartitionLog, segment: Segment, entry: IndexEntry, start: int) -> bytes:
     """The batch at ``entry`` without its records below ``start``: as it is, or in new batches.
 
     What another client compressed stays compressed, as LZ4.
     """
-    data = log.pool.read(segment.path, _batch_size(log, segment, entry), entry.position)
+    data = log.pool.read(segment.path, segment.batch_at(entry.position).size, entry.position)
     if entry.first_offset == start:
         return data
     accumulator = RecordAccumulator(0)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from merkql._core.batch_fields import HEADER_SIZE, BatchFields, peek
 from merkql._core.batch_header import ScanResult, scan
 from merkql.errors import CorruptionError
 from merkql.storage import layout
@@ -25,7 +26,6 @@ from merkql.storage.offset_index import (
 )
 from merkql.storage.scanned_index import ScannedIndex
 
-BATCH_HEADER_SIZE = 61
 CHUNK_SIZE = 4 << 20
 PREALLOCATION_MIN = 64 << 10
 PREALLOCATION_MAX = 8 << 20
@@ -64,6 +64,13 @@ class Segment:
             return 0
         return self._pool.read_into(self.path, buffer[:size], position)
 
+    def batch_at(self, position: int) -> BatchFields:
+        """What the header at ``position`` says, unchecked; ``CorruptionError`` if it is cut."""
+        fields = peek(self._pool.read(self.path, HEADER_SIZE, position))
+        if fields is None:
+            raise CorruptionError(self.path, position, "a batch header is cut short")
+        return fields
+
     def remove(self) -> None:
         """Remove the index, then the batches; the caller syncs the directory."""
         if self._pool.exists(self.index.path):
@@ -99,13 +106,12 @@ class SealedSegment(Segment):
             raise IndexDamagedError(f"{path} ends inside an entry")
         index = OffsetIndex(self._pool, path, count)
         first, last = index.entry(0), index.entry(count - 1)
-        header = self._pool.read(self.path, BATCH_HEADER_SIZE, last.position)
-        end = last.position + 12 + int.from_bytes(header[8:12], "big")
+        batch = self.batch_at(last.position)
+        end = last.position + batch.size
         if first[:2] != (self.first_offset, 0) or end != self.end_position:
             raise IndexDamagedError(f"{path} does not belong to the segment beside it")
         # Less than the next segment's name implies where one between them is missing.
-        reached = last.first_offset + int.from_bytes(header[23:27], "big") + 1
-        self.end_offset = min(self.end_offset, reached)
+        self.end_offset = min(self.end_offset, batch.next_offset)
         self.index = index
         self._index_open = True
 
@@ -141,8 +147,7 @@ class ActiveSegment(Segment):
     def first_timestamp_ms(self) -> int:
         """The largest timestamp of the first batch; there has to be one."""
         if self._first_timestamp_ms is None:
-            header = self._pool.read(self.path, BATCH_HEADER_SIZE, 0)
-            self._first_timestamp_ms = int.from_bytes(header[35:43], "big", signed=True)
+            self._first_timestamp_ms = self.batch_at(0).largest_timestamp_ms
         return self._first_timestamp_ms
 
     @property
@@ -201,8 +206,7 @@ class ActiveSegment(Segment):
         end_offset = self.first_offset
         if self.index.count:
             last = self.index.entry(self.index.count - 1)
-            header = self._pool.read(self.path, BATCH_HEADER_SIZE, last.position)
-            end_offset = last.first_offset + int.from_bytes(header[23:27], "big") + 1
+            end_offset = self.batch_at(last.position).next_offset
         sealed = SealedSegment(self._pool, self.directory, self.first_offset, end_offset)
         sealed.adopt_index(self.index)
         self.index.unload()
