@@ -556,9 +556,7 @@ def test_a_producer_of_a_closed_broker_did_not_say_which(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("level", ["h00", "h04"])
-def test_a_flipped_hash_of_a_retained_away_record_passed_verify(
-    tmp_path: Path, level: str
-) -> None:
+def test_a_flipped_hash_of_a_retained_away_record_passed_verify(tmp_path: Path, level: str) -> None:
     with filled(tmp_path, 100) as broker:
         partition = broker.topic("t").partition(0)
         broker.topic("t").alter(retention=RetentionConfig(max_records=10))
