@@ -36,7 +36,7 @@ def again(error: Raised) -> Raised:
     """The same error to be raised once more: one that is kept would gather every traceback."""
     fresh = copy.copy(error)
     fresh.__cause__ = error.__cause__
-    return fresh.with_traceback(None)
+    return fresh.with_traceback(error.__traceback__)
 
 
 class CorruptionError(MerkqlError):

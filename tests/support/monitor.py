@@ -78,7 +78,7 @@ class MonitorFiles(Files):
         if source in self._dirty and not target.endswith("/assignment"):
             self._break(f"{source} is renamed before it was synced")
         if target.endswith("/clean"):
-            unsynced = [path for path in self._dirty if kind_of(path) in ("log", "salts", "tree")]
+            unsynced = [path for path in tuple(self._dirty) if kind_of(path) in ("log", "salts", "tree")]
             if unsynced:
                 self._break(f"the clean mark is set before {unsynced} were synced")
         super().rename(source, target)
@@ -86,17 +86,17 @@ class MonitorFiles(Files):
             below = source + "/"
             self._dirty = {
                 target + path[len(source) :] if path.startswith(below) else path
-                for path in self._dirty
+                for path in tuple(self._dirty)
             }
 
     def remove(self, path: str) -> None:
         if path.endswith(".wal"):
-            unsynced = [one for one in self._dirty if kind_of(one) in ("log", "salts")]
+            unsynced = [one for one in tuple(self._dirty) if kind_of(one) in ("log", "salts")]
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
         if path.endswith(".log") and "/.deleted-" not in path:
             tree = os.path.join(os.path.dirname(path), "tree", "")
-            unsynced = [one for one in self._dirty if one.startswith(tree)]
+            unsynced = [one for one in tuple(self._dirty) if one.startswith(tree)]
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
         super().remove(path)
@@ -107,7 +107,7 @@ class MonitorFiles(Files):
         """Nobody may see a record of such a topic before it is durable."""
         if os.path.dirname(os.path.dirname(path)) in self._relaxed:
             return
-        unsynced = [one for one in self._dirty if one.endswith(".wal") and self._is_used(one)]
+        unsynced = [one for one in tuple(self._dirty) if one.endswith(".wal") and self._is_used(one)]
         if unsynced:
             self._break(f"{path} is written before {unsynced} were synced")
 
