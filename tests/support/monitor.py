@@ -78,7 +78,9 @@ class MonitorFiles(Files):
         if source in self._dirty and not target.endswith("/assignment"):
             self._break(f"{source} is renamed before it was synced")
         if target.endswith("/clean"):
-            unsynced = [path for path in tuple(self._dirty) if kind_of(path) in ("log", "salts", "tree")]
+            unsynced = [
+                path for path in tuple(self._dirty) if kind_of(path) in ("log", "salts", "tree")
+            ]
             if unsynced:
                 self._break(f"the clean mark is set before {unsynced} were synced")
         super().rename(source, target)
@@ -107,7 +109,9 @@ class MonitorFiles(Files):
         """Nobody may see a record of such a topic before it is durable."""
         if os.path.dirname(os.path.dirname(path)) in self._relaxed:
             return
-        unsynced = [one for one in tuple(self._dirty) if one.endswith(".wal") and self._is_used(one)]
+        unsynced = [
+            one for one in tuple(self._dirty) if one.endswith(".wal") and self._is_used(one)
+        ]
         if unsynced:
             self._break(f"{path} is written before {unsynced} were synced")
 
