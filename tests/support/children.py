@@ -22,6 +22,10 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 def run(program: str, *arguments: object, timeout: float = 120) -> str:
     """Run Python text in a child to its end; what it printed. Its failure is the test's."""
     with start(program, *arguments) as child:
-        output, _ = child.communicate(timeout=timeout)
+        try:
+            output, _ = child.communicate(timeout=timeout)
+        except BaseException:
+            child.kill()  # else leaving this block waits for it without end
+            raise
         assert child.returncode == 0, output
     return output
