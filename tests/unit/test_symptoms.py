@@ -568,3 +568,15 @@ def test_a_flipped_hash_of_a_retained_away_record_passed_verify(tmp_path: Path, 
         pytest.raises(CorruptionError, match="retained away"),
     ):
         broker.topic("t").partition(0).verify()
+
+
+def test_salvage_behind_damage_believed_a_batch_that_the_next_contradicts(tmp_path: Path) -> None:
+    with filled(tmp_path, 10) as broker:
+        want = broker.topic("t").partition(0).read_range(0, 10)
+    path = glob.glob(f"{tmp_path}/topics/t/0/*0.log")[0]
+    size = 12 + int.from_bytes(Path(path).read_bytes()[8:12], "big")
+    flip(path, 5 * size + 65)  # a record of batch 5
+    flip(path, 6 * size + 7)  # the first offset of batch 6, which becomes 7
+    with Broker.open(tmp_path, read_only=True) as broker:
+        found = broker.topic("t").partition(0).salvage()
+    assert found.records == [*want[:5], *want[7:]]
