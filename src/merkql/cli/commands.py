@@ -1,0 +1,107 @@
+"""Which commands there are, and what is typed made into the arguments of one of them."""
+
+from __future__ import annotations
+
+import importlib
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory
+
+# Name, module, and what the list of commands says of it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "help": ("merkql.cli.help", "this list, or the help of one command"),
+    "version": ("merkql.cli.version", "versions of merkql, its formats and its back ends"),
+}
+PROGRAM = "merkql"
+DESCRIPTION = "An event log in a directory: Kafka's topics, a merkle tree a partition, no broker."
+EPILOG = (
+    "`merkql COMMAND --help` says more. The directory is -d DIR, else $MERKQL_DIRECTORY, else the "
+    "current one. Who knows kcat may go on with its habits: `merkql -C -t TOPIC -o -10 -e`."
+)
+MODES = {"-C": "consume", "-P": "produce", "-L": "topics", "-G": "consume"}  # as in kcat
+_WITH_VALUE = ("-d", "-b", "--directory")
+_ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    def add_parser(self, subparsers: Subparsers) -> Parser:
+        """Make the parser of the command, with its options."""
+
+    def run(self, arguments: Namespace) -> int:
+        """Do it; the exit status."""
+
+
+def load(name: str) -> Command:
+    """The module of a command, imported now."""
+    return cast("Command", importlib.import_module(COMMANDS[name][0]))
+
+
+def parse(words: Sequence[str], *, width: int | None = None) -> Namespace:
+    """The arguments of what was typed, with the function that does it as ``run``.
+
+    Raises ``UsageError``, and ``HelpAskedError`` for an option that asks for help.
+    """
+    before, rest = _split(list(words))
+    if not rest:
+        rest = ["help"]
+    name = _ALIASES.get(rest[0], rest[0])
+    if name not in COMMANDS:
+        raise UsageError(PROGRAM, _not_a_command(name))
+    top = new_parser([name], width=width)
+    arguments, unknown = top.parse_known_args([*before, name, *rest[1:]])
+    if unknown:
+        raise UsageError(f"{PROGRAM} {name}", f"no option or argument {unknown[0]!r}")
+    arguments.run = load(name).run
+    return arguments
+
+
+def new_parser(names: Sequence[str], *, width: int | None = None) -> Parser:
+    """The parser of the whole command line, knowing the options of the commands named."""
+    top = Parser(
+        PROGRAM,
+        usage=f"{PROGRAM} [-d DIR] COMMAND [ARGUMENT...]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        width=width,
+    )
+    add_directory(top)
+    subparsers = top.add_commands()
+    for name in names:
+        load(name).add_parser(subparsers)
+    return top
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The options before the command, and the command with what follows it.
+
+    kcat's modes are understood too: `-C -t TOPIC` is `consume -t TOPIC`.
+    """
+    at = 0
+    while at < len(words):
+        if words[at] in _WITH_VALUE:
+            at += 2
+        elif words[at].startswith(("--directory=", "-d", "-b")):
+            at += 1
+        else:
+            break
+    before, rest = words[:at], words[at:]
+    if rest and rest[0].startswith("-") and rest[0] not in _ALIASES:
+        for index, word in enumerate(rest):
+            if word in MODES:
+                kept = [word] if word == "-G" else []
+                return before, [MODES[word], *rest[:index], *kept, *rest[index + 1 :]]
+    return before, rest
+
+
+def _not_a_command(name: str) -> str:
+    if name.startswith("-"):
+        return f"{name} needs a command before it: {', '.join(COMMANDS)}"
+    import difflib  # dear to import, and needed here alone
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+    return f"no command {name!r}; {hint}"
