@@ -43,10 +43,24 @@ def recycles_a_file_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_the_wal_before_the_segment_is_durable(patch: pytest.MonkeyPatch) -> None:
-    def sync_point(self: partition_log.PartitionLog) -> None:
+    def sync_point(self: partition_log.PartitionLog, *, whole: bool = False) -> None:
+        self.checkpoint, self.durable_offset = self._tip, self._tip[0]
+
+    patch.setattr(partition_log.PartitionLog, "sync_point", sync_point)
+
+
+def trusts_index_and_tree_as_far_as_the_segment(patch: pytest.MonkeyPatch) -> None:
+    original = partition_log.PartitionLog.sync_point
+
+    def sync_point(self: partition_log.PartitionLog, *, whole: bool = False) -> None:
+        original(self, whole=whole)
         self.checkpoint = self._tip
 
     patch.setattr(partition_log.PartitionLog, "sync_point", sync_point)
+
+
+def removes_segments_before_their_hashes_are_durable(patch: pytest.MonkeyPatch) -> None:
+    _skip_syncs_of(patch, "/h00")
 
 
 def seals_without_a_sync(patch: pytest.MonkeyPatch) -> None:
@@ -111,6 +125,8 @@ PLANTED: list[tuple[Plant, Workload]] = [
     (checks_no_frame, workloads.group_of_several_batches),
     (recycles_a_file_too_early, workloads.crash_then_write),
     (forgets_the_wal_before_the_segment_is_durable, workloads.wal_files_change),
+    (trusts_index_and_tree_as_far_as_the_segment, workloads.index_and_tree_lag),
+    (removes_segments_before_their_hashes_are_durable, workloads.retention),
     (seals_without_a_sync, workloads.roll),
     (renames_before_the_sync, workloads.clean_close),
     (never_syncs_salts, workloads.erasable),

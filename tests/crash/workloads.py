@@ -57,6 +57,18 @@ def wal_files_change(session: CrashSession) -> None:
         session.send("t", 0, events(1, 3000, first=n))
 
 
+def index_and_tree_lag(session: CrashSession) -> None:
+    """The WAL forgets what the segment has, while index and tree are synced now and then only."""
+    session.create("t")
+    for n in range(7):
+        session.send("t", 0, events(2, 1500, first=2 * n))
+        session.tend()
+    session.crash_and_reopen()
+    session.send("t", 0, events(1, 1500, first=14))
+    session.tend()
+    session.send("t", 0, events(1, first=15))
+
+
 def crash_then_write(session: CrashSession) -> None:
     """WAL files of a session that died are used by the next."""
     session.create("t")
@@ -176,6 +188,7 @@ WORKLOADS = [
     batch_over_partitions,
     compressed_batch,
     wal_files_change,
+    index_and_tree_lag,
     crash_then_write,
     roll,
     retention,

@@ -14,11 +14,12 @@ import pytest
 
 from merkql import BrokerConfig, ProducerRecord, RetentionConfig
 from merkql.broker import Broker
-from merkql.storage import engine, maintenance, wal
+from merkql.storage import engine, maintenance, partition_log, wal
 from support.log_model import Event, LogModel, PartitionModel, TopicModel
 from support.recorder import RecordingFiles
 
 WAL_FILE_SIZE = 16 << 10  # small, so that short workloads fill, change and recycle WAL files
+DERIVED_SYNC_BYTES = 8 << 10  # likewise: so that index and tree are synced at some sync points only
 
 
 @contextmanager
@@ -31,6 +32,7 @@ def pinned(seed: int = 1) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(maintenance.Maintenance, "watch_retention", lambda self: None)
         patch.setattr(wal, "FILE_SIZE_MIN", WAL_FILE_SIZE)
         patch.setattr(wal, "FILE_SIZE_MAX", WAL_FILE_SIZE)
+        patch.setattr(partition_log, "DERIVED_SYNC_BYTES", DERIVED_SYNC_BYTES)
         reboot(patch, 1)
         yield patch
 

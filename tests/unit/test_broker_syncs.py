@@ -10,6 +10,7 @@ import pytest
 
 from merkql import BrokerConfig, ProducerRecord, RetentionConfig
 from merkql.broker import Broker
+from merkql.storage import maintenance, partition_log
 from support.monitor import MonitorFiles
 
 
@@ -98,6 +99,31 @@ def test_disk_durability_syncs_nothing_on_the_way(broker: Broker, monitor: Monit
     producer = broker.producer()
     producer.send("fast", b"first", partition=0)
     assert syncs_of(monitor, lambda: producer.send("fast", b"x", partition=0)) == {}
+
+
+def test_a_sync_point_syncs_what_cannot_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The segment, salts and new names; index and tree once in a while, and when it rolls."""
+    monkeypatch.setattr(maintenance.Maintenance, "wake", lambda self: None)
+    monkeypatch.setattr(partition_log, "DERIVED_SYNC_BYTES", 8000)
+    files = MonitorFiles()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        broker.create_topic("t", erasable=True)
+        writer, producer = broker._engine.writer, broker.producer()
+
+        def synced() -> dict[str, int]:
+            producer.send_values("t", [b"x" * 100] * 30)
+            return syncs_of(files, lambda: maintenance.sync_segments(writer))
+
+        assert synced() == {"log": 1, "salts": 1, "directory": 2}
+        assert synced() == {"log": 1, "salts": 1}
+        assert synced() == {"log": 1, "salts": 1, "index": 1, "tree": 2}
+        assert synced() == {"log": 1, "salts": 1}
+        assert syncs_of(files, lambda: maintenance.sync_segments(writer)) == {}
+        roll = next(iter(broker._engine._logs.values())).roll
+        assert syncs_of(files, roll) == {"log": 1, "salts": 1, "index": 1, "tree": 2}
+    assert not files.broken
 
 
 def test_reading_syncs_nothing(broker: Broker, monitor: MonitorFiles) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from merkql import CorruptionError
 from merkql._core import frame
 from merkql.storage import wal
-from merkql.storage.files import Files
+from merkql.storage.files import Files, VolatileFiles
 from merkql.storage.wal import Wal
 from merkql.storage.wal_reader import read_wal
 from support.damage import flip_byte
@@ -86,6 +87,39 @@ def test_files_that_are_not_released_are_kept(tmp_path: Path) -> None:
     for number in range(20):
         append(log, number)
     assert found(tmp_path / "wal") == list(range(1, 21))
+
+
+@pytest.mark.parametrize(("seconds", "growth"), [(0.1, 4), (2.0, 1)])
+def test_files_grow_with_the_rate_of_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, growth: int
+) -> None:
+    """One small file that was free kept larger ones from being made, and syncs from being few."""
+    now = 0.0
+    monkeypatch.setattr(wal, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(wal, "FILE_SIZE_MAX", 1 << 20)
+    log = open_wal(tmp_path / "wal", VolatileFiles())
+    sizes = []
+    for number in range(200):
+        append(log, number, 3000)
+        now += seconds
+        log.release(log.last_sequence)
+        if log.wants_file:
+            assert log._current is not None
+            before = log._current.size
+            log.prepare_file()
+            sizes.append(log._free[-1].size // before)
+    assert max(sizes) == growth
+
+
+def test_files_of_a_log_of_few_bytes_stay_small(tmp_path: Path) -> None:
+    """However fast its groups come: each is padded to a page, and nothing but padding grows."""
+    log = open_wal(tmp_path / "wal", VolatileFiles())
+    for number in range(300):
+        append(log, number, 10)
+        log.release(log.last_sequence)
+        if log.wants_file:
+            log.prepare_file()
+    assert {file.size for file in [*log._free, *log._retired]} == {wal.FILE_SIZE_MIN}
 
 
 def test_a_released_file_waits_for_a_frame_that_says_so(tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ class FilePool:
         finally:
             self._unpin(entry)
 
+    def start_writeback(self, path: str, position: int, size: int) -> None:
+        """Begin to write a range of the file out, so that its sync finds little to do."""
+        entry = self._pin(path, write=True)
+        try:
+            self.files.start_writeback(entry.descriptor, position, size)
+        finally:
+            self._unpin(entry)
+
     def size(self, path: str) -> int:
         """The file's size in bytes; ``FileNotFoundError`` if it is not there."""
         entry = self._pin(path)

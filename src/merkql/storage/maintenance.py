@@ -120,13 +120,14 @@ class Maintenance:
 
 
 def tend(writer: Writer) -> None:
-    """Prepare a WAL file and sync what is due; a failed sync stops the writer."""
+    """Sync what is due and prepare a WAL file; a failed sync stops the writer."""
     if writer.failure is not None:
         return
+    writer.start_writeback()
+    if writer.wants_sync:
+        sync_segments(writer)  # first: it may free the file that is wanted
     if writer.wal.wants_file:
         writer.wal.prepare_file()
-    if writer.wants_sync:
-        sync_segments(writer)
 
 
 def sync_segments(writer: Writer) -> None:

@@ -35,6 +35,7 @@ SALT_SIZE = 16
 HASH_SIZE = 32
 TREE_PREALLOCATION_MIN = 4096
 TREE_PREALLOCATION_MAX = 1 << 20
+DERIVED_SYNC_BYTES = 32 << 20  # what recovery may have to index and hash again, in bytes
 
 
 @dataclass(slots=True)
@@ -99,12 +100,12 @@ class PartitionLog:
         self.end_offset = 0
         self.damage: CorruptionError | None = None
         self._tip = (0, 0, 0)  # offset, position and index count of the end, set as one
-        self.checkpoint = (0, 0, 0)  # the same, of what is synced
+        self.durable_offset = 0  # up to here the segments are synced, and salts and names
+        self.checkpoint = (0, 0, 0)  # a tip up to which index and tree are synced as well
         self.writer = 0
         self.boot_id = bytes(16)
         self.names_unsynced = False
         self.retired = False  # its topic is deleted
-        self.unsynced_bytes = 0
         self._tree_allocated: dict[int, int] = {}
         self._salts_allocated = 0
         self._sync_lock = threading.Lock()
@@ -196,7 +197,6 @@ class PartitionLog:
         if prepared.salts:
             path = layout.tree_salts(self.tree.directory)
             self.pool.write(path, prepared.salts, SALT_SIZE * self.end_offset, critical=True)
-        self.unsynced_bytes += len(batches.data)
         self.frontier = prepared.frontier
         self.move_end(self.end_offset + batches.count)
         self.write_tail_page()
@@ -217,6 +217,7 @@ class PartitionLog:
             segment_offset=self.active.first_offset,
             position=self.active.end_position,
             index_count=self.active.index.count,
+            durable_offset=self.durable_offset,
             peaks=self.frontier.peaks,
             start_offset=self.start_offset,
             checkpoint_offset=offset,
@@ -231,10 +232,11 @@ class PartitionLog:
         """Seal the last segment, durably, and begin the next; on the writer's path."""
         with self._sync_lock:
             sealed = self.active.seal()
-            self._sync_derived()
+            self._sync_salts_and_names()
+            self.tree.sync()
             self.begin_segment(self.end_offset, sealed)
+            self.durable_offset = self.end_offset
             self.checkpoint = (self.end_offset, 0, 0)
-            self.unsynced_bytes = 0
         self.write_tail_page()
 
     def begin_segment(self, first_offset: int, *sealed: SealedSegment) -> None:
@@ -248,21 +250,26 @@ class PartitionLog:
         self._parts = ((*self.segments, *sealed), active)
         self._tip = (first_offset, 0, 0)
 
-    def sync_point(self) -> None:
+    def sync_point(self, *, whole: bool = False) -> None:
         """Make all that is visible now durable in the segment, so that the WAL may forget it.
 
-        Runs beside the writer: what is appended during the call may or may not be covered.
+        Index and tree follow from the segment: they are synced when ``whole``, and each
+        ``DERIVED_SYNC_BYTES``, as every sync more delays those of the WAL. Runs beside the writer:
+        what is appended during the call may or may not be covered.
         """
         with self._sync_lock:
             if self.retired:
                 return
             tip = self._tip  # read before the syncs, so covered by them
-            if self.checkpoint == tip and not self.names_unsynced:
-                return
-            self.unsynced_bytes = 0
-            self.active.sync()
-            self._sync_derived()
-            self.checkpoint = tip
+            if self.durable_offset < tip[0] or self.names_unsynced:
+                self.active.sync()
+                self._sync_salts_and_names()
+                self.durable_offset = tip[0]
+            behind = tip[1] - self.checkpoint[1]
+            if behind >= DERIVED_SYNC_BYTES or (whole and self.checkpoint != tip):
+                self.active.sync_index()
+                self.tree.sync()
+                self.checkpoint = tip
 
     def retire(self) -> None:
         """The topic is being deleted: nothing is written or synced any more."""
@@ -274,8 +281,10 @@ class PartitionLog:
         with self._sync_lock:
             self.active.trim()
             self.active.sync()
+            self.active.sync_index()
             self.trim_tree()
-            self._sync_derived()
+            self.tree.sync()
+            self._sync_salts_and_names()
         page = tail_page.encode(self.tail_state().cleaned())
         self.pool.write(self.tail_path, page.ljust(tail_page.SIZE, b"\0"), 0)
         self.pool.sync(self.tail_path)
@@ -290,8 +299,8 @@ class PartitionLog:
             self.pool.truncate(path, self.end_offset * SALT_SIZE)
             self._salts_allocated = 0
 
-    def _sync_derived(self) -> None:
-        self.tree.sync()
+    def _sync_salts_and_names(self) -> None:
+        """What cannot be made again from the segments, but for the segments themselves."""
         if self.settings.erasable and self.end_offset:
             self.pool.sync(layout.tree_salts(self.tree.directory))
         if self.names_unsynced:

@@ -89,7 +89,9 @@ def _mend(
     trusted = page if tail_page.is_current(page, boot_id) else None
     if trusted is not None:
         log.start_offset = max(log.start_offset, trusted.start_offset)
-    promised = _promised_end(page, trusted)
+    log.durable_offset = page.durable_offset if page is not None else 0
+    # Below it every record was durable once, as far as anything left tells.
+    promised = trusted.end_offset if trusted is not None else log.durable_offset
     if not firsts:
         _begin(log, promised, sections)
         if log.damage is None and not sections:
@@ -114,7 +116,7 @@ def _mend(
         retained_away = _take_retained_away(log)
         mend_tree(log, page, trusted)
         if log.damage is None:
-            log.sync_point()
+            log.sync_point(whole=True)  # before the WAL and old segments go
             log.write_tail_page()
             _remove_segments(log, retained_away)
 
@@ -173,6 +175,7 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
     log.frontier = Frontier(page.end_offset, page.peaks)
     log.start_offset = max(log.start_offset, page.start_offset, firsts[0])
     log.move_end(page.end_offset)
+    log.durable_offset = page.end_offset
     log.checkpoint = (page.end_offset, page.position, page.index_count)
     return True
 
@@ -186,13 +189,6 @@ def _missing_salts(log: PartitionLog, end_offset: int) -> CorruptionError | None
     if size >= end_offset * SALT_SIZE:
         return None
     return CorruptionError(path, size, f"{end_offset} records have salts, and some are missing")
-
-
-def _promised_end(page: TailState | None, trusted: TailState | None) -> int:
-    """The end below which every record was durable once, as far as anything left tells."""
-    if trusted is not None:
-        return trusted.end_offset
-    return page.checkpoint_offset if page is not None else 0
 
 
 def _begin(log: PartitionLog, promised: int, sections: list[Section]) -> None:

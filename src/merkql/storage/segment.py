@@ -30,6 +30,7 @@ CHUNK_SIZE = 4 << 20
 PREALLOCATION_MIN = 64 << 10
 PREALLOCATION_MAX = 8 << 20
 INDEX_PREALLOCATION = 4096
+WRITEBACK_MIN = 256 << 10
 
 BatchTuple = tuple[int, int, int, int, int]  # first offset, position, size, count, max timestamp
 
@@ -137,6 +138,7 @@ class ActiveSegment(Segment):
     def __init__(self, pool: FilePool, directory: str, first_offset: int, end: SegmentEnd) -> None:
         super().__init__(pool, directory, first_offset)
         self._position = end.position
+        self._written_back = end.position
         path = layout.segment_index(directory, first_offset)
         self.index = OffsetIndex(pool, path, end.index_count)
         self.largest_timestamp_ms = end.largest_timestamp_ms
@@ -186,9 +188,19 @@ class ActiveSegment(Segment):
         self._position += len(data)
         self.largest_timestamp_ms = entries[-1].largest_timestamp_ms
 
+    def start_writeback(self) -> None:
+        """Have what was appended written out steadily: a burst would hold the WAL's syncs up."""
+        begin, end = self._written_back, self._position
+        if end - begin >= WRITEBACK_MIN:
+            self._pool.start_writeback(self.path, begin, end - begin)
+            self._written_back = end
+
     def sync(self) -> None:
-        """Make every batch appended, and the index, durable."""
+        """Make every batch appended durable."""
         self._pool.sync(self.path)
+
+    def sync_index(self) -> None:
+        """Make the index durable: what was appended to it before the call."""
         if self.index.count:
             self._pool.sync(self.index.path)
 
@@ -203,6 +215,7 @@ class ActiveSegment(Segment):
         """End this segment: trimmed and durable when it returns."""
         self.trim()
         self.sync()
+        self.sync_index()
         end_offset = self.first_offset
         if self.index.count:
             last = self.index.entry(self.index.count - 1)

@@ -15,13 +15,13 @@ from merkql.storage.file_pool import FilePool
 
 SIZE = 4096
 MAGIC = b"MKTP"
-VERSION = 1
+VERSION = 2
 STATE_LIVE = 0
 STATE_CLEAN = 1
 # magic, version, state, peak count, reserved, checksum | boot id, writer, start offset, end offset,
-# segment first offset, segment position, index count, checkpoint offset, checkpoint position,
-# checkpoint index count, largest timestamp
-_HEADER = struct.Struct("<4sBBBxQ16sQ8Qq")
+# segment first offset, segment position, index count, durable offset, checkpoint offset,
+# checkpoint position, checkpoint index count, largest timestamp
+_HEADER = struct.Struct("<4sBBBxQ16sQ9Qq")
 _CHECKSUM_START = 16
 _HASH_SIZE = 32
 
@@ -36,7 +36,8 @@ class TailState:
     index_count: int
     peaks: bytes  # of the tree at end_offset
     start_offset: int = 0
-    checkpoint_offset: int = 0  # up to here segment, index and tree were synced
+    durable_offset: int = 0  # up to here the segment was synced
+    checkpoint_offset: int = 0  # up to here index and tree were synced as well
     checkpoint_position: int = 0
     checkpoint_index_count: int = 0
     largest_timestamp_ms: int = -(1 << 63)
@@ -51,6 +52,7 @@ class TailState:
             writer=0,
             boot_id=bytes(16),
             clean=True,
+            durable_offset=self.end_offset,
             checkpoint_offset=self.end_offset,
             checkpoint_position=self.position,
             checkpoint_index_count=self.index_count,
@@ -72,6 +74,7 @@ def encode(state: TailState) -> bytes:
             state.segment_offset,
             state.position,
             state.index_count,
+            state.durable_offset,
             state.checkpoint_offset,
             state.checkpoint_position,
             state.checkpoint_index_count,
@@ -94,7 +97,7 @@ def decode(page: bytes) -> TailState | None:
         return None
     if xxhash.xxh3_64_intdigest(page[:8] + page[_CHECKSUM_START:size]) != checksum:
         return None
-    start, end, segment, position, index_count, at_offset, at_position, at_index, largest = numbers
+    start, end, segment, position, index_count, durable, *checkpoint, largest = numbers
     if end.bit_count() != peak_count:
         return None
     return TailState(
@@ -104,9 +107,10 @@ def decode(page: bytes) -> TailState | None:
         index_count=index_count,
         peaks=page[_HEADER.size : size],
         start_offset=start,
-        checkpoint_offset=at_offset,
-        checkpoint_position=at_position,
-        checkpoint_index_count=at_index,
+        durable_offset=durable,
+        checkpoint_offset=checkpoint[0],
+        checkpoint_position=checkpoint[1],
+        checkpoint_index_count=checkpoint[2],
         largest_timestamp_ms=largest,
         writer=writer,
         boot_id=boot_id,

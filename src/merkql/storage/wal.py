@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from dataclasses import dataclass
 
 from merkql._core import frame
@@ -18,9 +19,13 @@ from merkql.storage.entries import wal_files
 from merkql.storage.files import Files
 
 FILE_SIZE_MIN = 128 << 10
-FILE_SIZE_MAX = 64 << 20
+FILE_SIZE_MAX = 16 << 20
 QUIET_SIZE_MAX = 1 << 20
+GROWTH = 4
+QUICK_S = 1.0  # files that fill faster than this are followed by larger ones
+HASTY_SIZE_MAX = 1 << 20  # of a file a writer makes itself: it waits for the zeros
 ADOPTED_FILES_MAX = 3
+_FILL_BURST = 1 << 20  # zeros are written out in such pieces, beside the syncs of the writer
 _ZEROS = bytes(64 << 10)  # larger pieces make each later small overwrite dearer (large folios)
 
 
@@ -48,6 +53,8 @@ class Wal:
         self._next_number = 1
         self._epoch = 0
         self._position = 0
+        self._begun = 0.0  # when the present file was
+        self._written = 0  # bytes of frames in all, without their padding
         self._unsynced = False
         self.failed: OSError | None = None  # of a sync: nothing may be appended any more
         self._next_sequence = next_sequence
@@ -110,6 +117,7 @@ class Wal:
         self._stated_floor = header.floor_sequence
         current.last_sequence = self._next_sequence
         self._position += padded_size
+        self._written += size
         self._unsynced = True
         self._next_sequence += 1
 
@@ -144,15 +152,19 @@ class Wal:
 
     @property
     def wants_file(self) -> bool:
-        """Whether the next file should be made now, ahead of the writer's need for it."""
+        """Whether a file should be made now, ahead of the writer's need for it."""
         current = self._current
-        return current is not None and not self._free and self._position * 2 > current.size
+        if current is None or self._position * 2 <= current.size:
+            return False
+        wanted = self._next_size(current) if self._is_quick() else 0
+        with self._lock:
+            return not any(file.size >= wanted for file in self._free)
 
     def prepare_file(self) -> None:
         """Make one more file of zeros, off the path of any writer."""
         current = self._current
         if current is not None:
-            file = self._make_file(min(current.size * 2, FILE_SIZE_MAX), synced=True)
+            file = self._make_file(self._next_size(current), synced=True)
             with self._lock:
                 self._free.append(file)
 
@@ -198,8 +210,9 @@ class Wal:
             self.sync()  # so that a frame of the next file is never durable before one of this
         chosen = self._take_free(size)
         if chosen is None:
-            wanted = FILE_SIZE_MIN if current is None else min(current.size * 2, FILE_SIZE_MAX)
-            chosen = self._make_file(max(wanted, size), synced=False)  # the frame's sync does it
+            double = FILE_SIZE_MIN if current is None else current.size * 2
+            wanted = max(size, min(double, HASTY_SIZE_MAX, FILE_SIZE_MAX))
+            chosen = self._make_file(wanted, synced=False)  # the frame's sync does it
         self._begin(chosen)
         return chosen
 
@@ -211,11 +224,29 @@ class Wal:
             self._current = file
             self._epoch = int.from_bytes(os.urandom(8), "little")
             self._position = 0
+            self._begun = time.monotonic()
             file.first_sequence = self._next_sequence
+
+    def _is_quick(self) -> bool:
+        """Whether the present file is filling faster than files should."""
+        return time.monotonic() - self._begun < QUICK_S
+
+    def _next_size(self, current: _File) -> int:
+        """The size of the file to make ahead: larger while writing is quick.
+
+        Small files make every sync of the WAL compete with those that let them be used again. No
+        more than half of what was written, so that a directory of few records stays small.
+        """
+        size = current.size
+        if self._is_quick() and size * GROWTH <= self._written // 2:
+            size *= GROWTH
+        return min(size, FILE_SIZE_MAX)
 
     def _fill(self, descriptor: int, size: int) -> None:
         for position in range(0, size, len(_ZEROS)):
             self._files.write(descriptor, _ZEROS[: min(len(_ZEROS), size - position)], position)
+            if position % _FILL_BURST == 0 and position:
+                self._files.start_writeback(descriptor, position - _FILL_BURST, _FILL_BURST)
 
     def _floor_sequence(self, current: _File) -> int:
         """The oldest frame that recovery would still need."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from merkql._core.accumulator import RecordAccumulator
 
-SYNC_EVERY_BYTES = 8 << 20  # segments are synced steadily, so that no sync waits for a burst
+SYNC_EVERY_BYTES = 8 << 20  # so much of the segments is synced at once
+WRITEBACK_EVERY_BYTES = 1 << 20  # and written out before: no sync of the WAL waits for a burst
 
 
 class CommitRequest:
@@ -93,6 +94,7 @@ class Writer:
         self._applied_sequence = wal.last_sequence
         self._unsynced: dict[PartitionLog, None] = {}
         self._unsynced_bytes = 0
+        self._written_back_bytes = 0  # of the unsynced
         self.before_first_write: Callable[[], None] | None = None
 
     def fail(self, error: BaseException) -> None:
@@ -147,7 +149,7 @@ class Writer:
         with self._applied_lock:
             logs = list(self._unsynced)
             self._unsynced.clear()
-            self._unsynced_bytes = 0
+            self._unsynced_bytes = self._written_back_bytes = 0
             return self._applied_sequence, logs
 
     def put_back_unsynced(self, logs: list[PartitionLog]) -> None:
@@ -160,6 +162,22 @@ class Writer:
         """The partition is being deleted: it needs no sync."""
         with self._applied_lock:
             self._unsynced.pop(log, None)
+
+    def start_writeback(self) -> None:
+        """Begin to write out what the segments were given, as far as it is due."""
+        with self._applied_lock:
+            if self._unsynced_bytes - self._written_back_bytes < WRITEBACK_EVERY_BYTES:
+                return
+            self._written_back_bytes = self._unsynced_bytes
+            logs = list(self._unsynced)
+        for log in logs:
+            log.active.start_writeback()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the background thread has something to do."""
+        behind = self._unsynced_bytes - self._written_back_bytes
+        return behind >= WRITEBACK_EVERY_BYTES or self.wants_sync or self.wal.wants_file
 
     @property
     def wants_sync(self) -> bool:
@@ -212,7 +230,7 @@ class Writer:
         for request in pending.requests:
             request.written = True
         self._arrivals.announce()
-        if self.wants_sync or self.wal.wants_file:
+        if self.has_work:
             self._wake_maintenance()
 
     def _failed_error(self) -> WriterFailedError:
