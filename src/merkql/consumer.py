@@ -203,13 +203,14 @@ class Consumer:
         try:
             self._polling = True
             arguments.wait_for_something(wait, is_idle=self._reading.is_idle)
-            deadline = None
+            deadline = seen = None
             while True:
                 version = self._arrivals.version
                 now = self._clock()
                 self._reading.follow(int(now * 1000))
-                self._raise_error()
-                chunks = self._fetch(limit)
+                state = (version, self._positions.changes)
+                chunks = self._fetch(limit) if state != seen else []
+                seen = state
                 if chunks or not wait or self._woken or self._guard.closing:
                     return [] if self._guard.closing else chunks
                 deadline = now + wait if deadline is None else deadline
@@ -220,6 +221,10 @@ class Consumer:
             self._polling = False
 
     def _fetch(self, limit: int) -> list[Chunk]:
+        error: Exception | None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
         self._round += 1
         chunks, error = self._positions.fetch(limit, self._fetch_max_bytes)
         if error is not None:
@@ -227,11 +232,6 @@ class Consumer:
                 raise error
             self._error = error
         return chunks
-
-    def _raise_error(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
 
     def commit_sync(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
         """Commit the positions of all partitions read here, or the given next offsets to read.
@@ -326,8 +326,7 @@ class Consumer:
         with self._guard:
             self._round += 1
             self._error = None
-            for place in self._places(partitions):
-                place.paused = paused
+            self._positions.pause(self._places(partitions), paused=paused)
 
     def _place(self, partition: tuple[str, int]) -> Place:
         name = arguments.partition(partition)

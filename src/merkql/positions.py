@@ -59,6 +59,7 @@ class Positions:
         on_gap: Callable[[TopicPartition, int, int], object] | None,
     ) -> None:
         self.places: dict[PartitionKey, Place] = {}
+        self.changes = 0  # goes up when a fetch may find records without any that are new
         self._group = group
         self._offset_reset = offset_reset
         self._read_committed = read_committed
@@ -68,6 +69,7 @@ class Positions:
 
     def add(self, key: PartitionKey, partition: Partition, since: int = 0) -> Place:
         place = self.places[key] = Place(key, partition, since)
+        self.changes += 1
         return place
 
     def remember_ends(self, partitions: Iterable[tuple[PartitionKey, Partition]]) -> None:
@@ -95,6 +97,13 @@ class Positions:
         """Go on from ``offset``; what was handed out before is not committed automatically."""
         place.position = offset
         place.handed_out = None
+        self.changes += 1
+
+    def pause(self, places: Iterable[Place], *, paused: bool) -> None:
+        """Hand out nothing of these, or go on with them."""
+        for place in places:
+            place.paused = paused
+        self.changes += 1
 
     def fetch(
         self, max_records: int, max_bytes: int
@@ -144,9 +153,7 @@ class Positions:
         ready = []
         for place in places:
             try:
-                partition = place.partition
-                # One that is damaged at its end has more to say than that there is no more.
-                if partition.end_offset != place.position or partition.damage is not None:
+                if place.partition.has_more(place.position):
                     ready.append(place)
             except (MerkqlError, OSError) as failed:
                 error = error or failed

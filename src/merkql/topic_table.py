@@ -258,6 +258,8 @@ class TopicTable:
                 self._forget(self._topics.pop(name))
             for entry in self._damaged.keys() - found:
                 del self._damaged[entry]
+            known = {layout.file_name(name): topic for name, topic in self._topics.items()}
             for entry in entries:
-                if not entry.startswith("."):
+                topic = known.get(entry)
+                if not entry.startswith(".") and (topic is None or not topic.is_current()):
                     self._read(os.path.join(topics, entry), entry)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
+
+from merkql.storage.file_watch import FileWatch, open_watch
+
+LOOK_INTERVAL_MIN_S = 0.0001  # where the kernel does not tell of writes: right after news
+FINE_LOOKS_S = 0.001  # for so long after news
+LOOK_SHARE = 170  # of the time that passes, looking may take one part in so many
+LOOK_INTERVAL_MAX_S = 0.1
+WATCHED_INTERVAL_S = 1.0  # between looks where the kernel tells
+
+_all: weakref.WeakSet[Arrivals] = weakref.WeakSet()
 
 
 class Arrivals:
@@ -13,6 +25,10 @@ class Arrivals:
     def __init__(self) -> None:
         self.version = 0
         self.topics_version = 0  # goes up with topics and partitions alone
+        self._make_locks()
+        _all.add(self)
+
+    def _make_locks(self) -> None:
         # Taken by `with self._lock`, never `with self._changed`: that one enters in Python, and a
         # Ctrl-C between the lock and the block would leave it locked for ever.
         self._lock = threading.Lock()
@@ -23,8 +39,7 @@ class Arrivals:
         """Say that something changed; wakes everyone who waits."""
         with self._lock:
             self.version += 1
-            if self._waiting:
-                self._changed.notify_all()
+            self._wake_all()
 
     def announce_topics(self) -> None:
         """Say that topics or partitions came or went."""
@@ -41,41 +56,200 @@ class Arrivals:
         Returns the counter as it is then.
         """
         with self._lock:
-            self._waiting += 1
-            try:
-                self._changed.wait_for(lambda: self.version != version, timeout)
-            finally:
-                self._waiting -= 1
+            self._wait_for(lambda: self.version != version, timeout)
             return self.version
 
+    def follow_anew(self) -> None:
+        """Say that other files are written to now when something becomes visible."""
 
-POLL_INTERVAL_S = 0.002  # while something came lately
-POLL_INTERVAL_IDLE_S = 0.01
-IDLE_AFTER_S = 0.5
+    def close(self) -> None:
+        """Let go of what belongs to the system; waiting ends with the timeout from now on."""
+
+    def _wake_all(self) -> None:
+        """By the holder of the lock."""
+        if self._waiting:
+            self._changed.notify_all()
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float | None) -> None:
+        self._waiting += 1
+        try:
+            self._changed.wait_for(condition, timeout)
+        finally:
+            self._waiting -= 1
+
+    def _start_anew(self) -> None:
+        """In a forked child, where nobody waits, whoever held the locks in the parent."""
+        self._make_locks()
 
 
-class PolledArrivals(Arrivals):
-    """For a process that only reads: looks every few milliseconds what the writer has done."""
+class WatchedArrivals(Arrivals):
+    """Where other processes write, too: one of those who wait watches the files for all.
 
-    def __init__(self, has_news: Callable[[], bool]) -> None:
-        super().__init__()
+    ``paths`` says which files are written to when something becomes visible. ``has_news`` says
+    whether something did since it was last asked; it is asked by one thread at a time, after such a
+    write, or now and then where the kernel does not tell of writes.
+    """
+
+    def __init__(self, paths: Callable[[], Iterable[str]], has_news: Callable[[], bool]) -> None:
+        self._watcher: object = None  # whoever watches now
+        self._watch: FileWatch | None = None
+        self._paths = paths
+        self._followed = False  # the watch knows the paths
+        self._closed = False
         self._has_news = has_news
-        self._last_news = time.monotonic()
+        self._pace = _Pace()
+        super().__init__()
+        self._finalizer: weakref.finalize[..., WatchedArrivals] | None = None
+
+    def follow_anew(self) -> None:
+        with self._lock:
+            self._followed = False
+            self._wake_all()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._wake_all()
+            if self._watcher is None:
+                self._close_watch()  # else who watches does it
 
     def wait(self, version: int, timeout: float | None) -> int:
-        now = time.monotonic()
-        deadline = None if timeout is None else now + timeout
-        while self.version == version:
-            if self._has_news():
-                self.announce()
-                self._last_news = time.monotonic()
-                break
-            now = time.monotonic()
-            idle = now - self._last_news > IDLE_AFTER_S
-            left = POLL_INTERVAL_IDLE_S if idle else POLL_INTERVAL_S
-            if deadline is not None:
-                left = min(left, deadline - now)
-                if left <= 0:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        me = object()
+        try:
+            while self.version == version:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
                     break
-            super().wait(version, left)
+                with self._lock:
+                    if self._closed:
+                        self._step_down(me)
+                    elif self._watcher is None:
+                        self._watcher = me
+                    if self._watcher is not me:
+                        self._wait_for(lambda: self._may_go_on(version), left)
+                        continue
+                self._look_for_news(version, left)
+        finally:
+            with self._lock:
+                self._step_down(me)
+                if self._watcher is None and self._waiting:
+                    self._changed.notify()  # one of the others takes over
         return self.version
+
+    def _step_down(self, me: object) -> None:
+        """Watch no longer, if this one did; by the holder of the lock."""
+        if self._watcher is me:
+            self._watcher = None
+            if self._closed:
+                self._close_watch()
+
+    def _may_go_on(self, version: int) -> bool:
+        return self.version != version or (self._watcher is None and not self._closed)
+
+    def _look_for_news(self, version: int, timeout: float | None) -> None:
+        """As the watcher: wait once, and look where there is reason to."""
+        watch = self._opened_watch()
+        if not self._followed:
+            self._followed = True  # first: what changes meanwhile is followed the next time
+            watch.follow(self._paths())
+            if self._ask(watch):
+                return
+        interval = WATCHED_INTERVAL_S if watch.is_complete else self._pace.interval()
+        with self._lock:
+            if self.version != version or self._closed or not self._followed:
+                return  # from here on `wake` is not missed
+        begin = time.thread_time()
+        written = watch.wait(interval if timeout is None else min(interval, timeout))
+        if written or not watch.is_complete or self._pace.is_due(WATCHED_INTERVAL_S):
+            self._ask(watch)
+            self._pace.note_cost(time.thread_time() - begin)
+
+    def _ask(self, watch: FileWatch) -> bool:
+        """Ask for news, and announce it; not of what may be closed by now."""
+        if self._closed:
+            return False
+        news = self._has_news()
+        self._pace.note_look(news=news)
+        if not watch.is_complete and self._pace.is_time_to_retry():
+            self._followed = False
+        if news:
+            self.announce()
+        return news
+
+    def _opened_watch(self) -> FileWatch:
+        if self._watch is None:
+            self._watch, self._followed = open_watch(), False
+            self._finalizer = weakref.finalize(self, _close_for_process, self._watch, os.getpid())
+            self._finalizer.atexit = False  # the kernel does it
+        return self._watch
+
+    def _close_watch(self) -> None:
+        if self._finalizer is not None:
+            self._finalizer()
+        self._watch = None
+
+    def _wake_all(self) -> None:
+        super()._wake_all()
+        if self._watcher is not None and self._watch is not None:
+            self._watch.wake()
+
+    def _start_anew(self) -> None:
+        super()._start_anew()
+        self._watcher = None
+        if self._watch is not None:
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            self._watch.forget()
+            self._watch = None
+
+
+class _Pace:
+    """How often to look where the kernel does not tell: often after news, less and less then."""
+
+    def __init__(self) -> None:
+        self._news_at = self._asked_at = self._retried_at = -1.0
+        self._cost_s = 0.0
+
+    def note_look(self, *, news: bool) -> None:
+        """Somebody looked."""
+        self._asked_at = time.monotonic()
+        if news:
+            self._news_at = self._asked_at
+
+    def note_cost(self, seconds: float) -> None:
+        """What it cost to look, and to wake up for it, in seconds of a processor."""
+        self._cost_s += (seconds - self._cost_s) / 8
+
+    def interval(self) -> float:
+        """Seconds until the next look."""
+        age = time.monotonic() - self._news_at
+        if age < FINE_LOOKS_S:
+            return LOOK_INTERVAL_MIN_S
+        return min(self._cost_s * LOOK_SHARE, age / 8, LOOK_INTERVAL_MAX_S)
+
+    def is_due(self, interval: float) -> bool:
+        """Whether nobody looked for that long."""
+        return time.monotonic() - self._asked_at >= interval
+
+    def is_time_to_retry(self) -> bool:
+        """Whether what could not be watched is to be tried again: once a second."""
+        now = time.monotonic()
+        if now - self._retried_at < WATCHED_INTERVAL_S:
+            return False
+        self._retried_at = now
+        return True
+
+
+def _close_for_process(watch: FileWatch, process: int) -> None:
+    """Close, unless this is a forked child of who opened it."""
+    if os.getpid() == process:
+        watch.close()
+
+
+def _start_anew_in_child() -> None:
+    for arrivals in list(_all):
+        arrivals._start_anew()
+
+
+os.register_at_fork(after_in_child=_start_anew_in_child)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from merkql._core.frame import Section
 from merkql.errors import ClosedError, CorruptionError, ReadOnlyError
 from merkql.storage import layout
-from merkql.storage.arrivals import Arrivals, PolledArrivals
+from merkql.storage.arrivals import Arrivals, WatchedArrivals
 from merkql.storage.boot import boot_id
 from merkql.storage.committer import Committer
 from merkql.storage.directory import (
@@ -54,7 +54,10 @@ class Engine:
         self.read_only = read_only
         self.pool = FilePool(files, _open_files_limit())
         self._readers: list[ReaderLog] = []
-        self.arrivals = PolledArrivals(self._has_news) if read_only else Arrivals()
+        self.arrivals = (
+            WatchedArrivals(self._watched_paths, self._has_news) if read_only else Arrivals()
+        )
+        self._known_ends: dict[ReaderLog, int] = {}
         self.threads: list[threading.Thread] = []
         self.info = open_directory(files, root, read_only=read_only)
         warn_of_network(root)
@@ -120,6 +123,7 @@ class Engine:
         self._check_place(directory)
         reader = ReaderLog(self.pool, directory, identity, self._boot_id)
         self._readers.append(reader)
+        self.arrivals.follow_anew()
         return reader
 
     def _check_place(self, partition_directory: str) -> None:
@@ -127,13 +131,19 @@ class Engine:
         for path in (partition_directory, layout.tree_directory(partition_directory)):
             is_directory(self.pool.files, path)
 
+    def _watched_paths(self) -> list[str]:
+        """The files that the writer changes when the end of a partition that is read here moves."""
+        for reader in [one for one in self._readers if one.retired]:
+            self._readers.remove(reader)
+        return [layout.tail_page(reader.directory) for reader in self._readers]
+
     def _has_news(self) -> bool:
-        """Whether the writer moved the end of a partition that is read here."""
-        readers = self._readers = [one for one in self._readers if not one.retired]
-        before = [reader.end_offset for reader in readers]
+        """Whether the writer moved the end of a partition that is read here since the last call."""
+        readers = [one for one in self._readers if not one.retired]
         for reader in readers:
             reader.refresh()
-        return before != [reader.end_offset for reader in readers]
+        known, self._known_ends = self._known_ends, {one: one.end_offset for one in readers}
+        return known != self._known_ends
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -222,6 +232,7 @@ class Engine:
             self.committer.stop()
             self.writer.wal.close(clean=False)
         self.pool.close()
+        self.arrivals.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None

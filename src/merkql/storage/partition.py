@@ -226,6 +226,11 @@ class Partition:
                 raise ValueError(f"stop is at least start, {start}, not {stop}")
         return self._with_log(lambda log: salvage(log, start, stop))
 
+    def has_more(self, offset: int | None) -> bool:
+        """Whether ``fetch`` at ``offset`` has something to say: records, or damage at the end."""
+        log = self._owner.open_log(self.index)
+        return log.end_offset != offset or log.damage is not None
+
     @property
     def damage(self) -> CorruptionError | None:
         """What is wrong with the end of the partition, so that nothing can be written; or None."""

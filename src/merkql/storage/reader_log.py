@@ -69,7 +69,9 @@ class ReaderLog:
         self.end_offset = 0
         self.retired = False  # its topic is deleted
         self._boot_id = boot_id
+        self._tail_path = layout.tail_page(directory)
         self._page: TailState | None = None
+        self._page_bytes = b""  # which it was made of
         self._scanned = False
 
     @property
@@ -99,11 +101,16 @@ class ReaderLog:
             self._refresh()
 
     def _refresh(self) -> None:
-        page = tail_page.read(self.pool, layout.tail_page(self.directory))
+        content = tail_page.read_bytes(self.pool, self._tail_path)
+        if self._page is not None and content == self._page_bytes:
+            return
+        page = tail_page.decode(content)
+        if page is None:  # it may be being written at this moment
+            page, content = tail_page.read(self.pool, self._tail_path), b""
         if page is not None and tail_page.is_current(page, self._boot_id):
             if page != self._page:
                 self._follow(page)
-                self._page = page
+            self._page, self._page_bytes = page, content
         else:
             self._page = None
             self._scan()

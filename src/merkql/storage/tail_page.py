@@ -121,14 +121,21 @@ def decode(page: bytes) -> TailState | None:
 def read(pool: FilePool, path: str) -> TailState | None:
     """The page on disk; None when it is missing or does not check out."""
     for _ in range(3):  # a page being written at this moment may read torn
-        try:
-            page = pool.read(path, SIZE, 0)
-        except FileNotFoundError:
+        page = read_bytes(pool, path)
+        if not page:
             return None
         state = decode(page)
         if state is not None:
             return state
     return None
+
+
+def read_bytes(pool: FilePool, path: str) -> bytes:
+    """What the file holds, sound or not; nothing when it is missing."""
+    try:
+        return pool.read(path, SIZE, 0)
+    except FileNotFoundError:
+        return b""
 
 
 def is_current(page: TailState | None, boot_id: bytes) -> bool:
