@@ -163,12 +163,26 @@ class Positions:
         for _ in range(RESETS_MAX):
             assert place.position is not None
             try:
-                return place.partition.fetch(
+                records = place.partition.fetch(
                     place.position, max_records=max_records, max_bytes=max_bytes
                 )
+                return records or self._fetch_past_marks(place, max_records, max_bytes)
             except OffsetOutOfRangeError as error:
                 self._cross_gap(place, error)
         return []
+
+    def _fetch_past_marks(self, place: Place, max_records: int, max_bytes: int) -> list[Record]:
+        """The position goes over marks of transactions that are the last there is for now."""
+        assert place.position is not None
+        end = place.partition.end_offset
+        if place.position >= end:
+            return []
+        records = place.partition.fetch(
+            place.position, max_records=max_records, max_bytes=max_bytes
+        )
+        if not records:  # so up to that end there are none
+            place.position = place.handed_out = end
+        return records
 
     def _cross_gap(self, place: Place, error: OffsetOutOfRangeError) -> None:
         """The position is below the start, or past the end: go where ``offset_reset`` says."""

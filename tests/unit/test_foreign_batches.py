@@ -82,6 +82,47 @@ def test_compact_keeps_a_control_batch_it_begins_with(count: int, tmp_path: Path
         assert report.size_bytes == sum(map(len, data[1 if count == 4 else 3 :]))
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_compact_keeps_a_control_batch_whole_that_the_window_begins_in(
+    before: int, tmp_path: Path
+) -> None:
+    batches = [NaiveBatch(0, values(before))] if before else []
+    batches += [NaiveBatch(before, values(3), CONTROL), NaiveBatch(before + 3, values(2))]
+    data = [batch.encode() for batch in batches]
+    with planted(tmp_path / "data", *data) as partition:
+        freed = compact_to(partition, 4)
+        assert freed == (len(data[0]) if before else 0)
+        assert partition.compact() == 0
+        assert partition.start_offset == before + 1
+        assert [one.offset for one in partition.fetch(before + 1)] == [before + 3, before + 4]
+        report = partition.verify()
+        assert report.size_bytes == sum(map(len, data[-2:]))
+        assert report.root == root_of(values(before) + values(3) + values(2))
+
+
+def test_bytes_freed_are_not_negative(tmp_path: Path) -> None:
+    records = [NaiveRecord(None, b"%d" % (n % 7), (), NOW) for n in range(2000)]
+    batch = NaiveBatch(0, records, CODECS["gzip"])
+    with planted(tmp_path / "data", batch.encode(gzip.compress(batch.record_bytes()))) as partition:
+        before = partition.verify().size_bytes
+        assert compact_to(partition, 1999) == 0
+        assert partition.verify().size_bytes > before
+
+
+def test_a_consumer_passes_a_control_batch_at_the_end(tmp_path: Path) -> None:
+    batches = [NaiveBatch(0, values(3)), NaiveBatch(3, values(2), CONTROL)]
+    with planted(tmp_path / "data", *(batch.encode() for batch in batches)):
+        with Broker.open(tmp_path / "data", read_only=True) as broker:
+            consumer = broker.consumer("g")
+            consumer.subscribe(["t"])
+            assert len(consumer.poll()) == 3
+            assert consumer.poll() == []
+            assert consumer.lag() == {("t", 0): 0}
+            assert consumer.position(("t", 0)) == 5
+            consumer.poll()
+            assert consumer.committed(("t", 0)) == 5
+
+
 def test_compact_keeps_compressed_records_compressed(tmp_path: Path) -> None:
     batch = NaiveBatch(0, values(1000), CODECS["gzip"])
     with planted(tmp_path / "data", batch.encode(gzip.compress(batch.record_bytes()))) as partition:

@@ -9,6 +9,7 @@ import struct
 from typing import NamedTuple
 
 HEADER_SIZE = 61
+CONTROL = 0x20  # of the attributes: a mark of a transaction, not records
 LENGTH_POSITION_END = 12  # the stated length counts the bytes behind it
 # first offset, length, leader epoch, magic, checksum, attributes, last offset delta, first and
 # largest timestamp
@@ -30,3 +31,8 @@ def peek(header: bytes) -> BatchFields | None:
         return None
     first, length, _, _, _, _, last_delta, _, largest = _FIELDS.unpack_from(header)
     return BatchFields(first, LENGTH_POSITION_END + length, first + last_delta + 1, largest)
+
+
+def is_control(header: bytes) -> bool:
+    """Whether the batch holds marks of a transaction, which are handed out to nobody."""
+    return len(header) >= HEADER_SIZE and bool(_FIELDS.unpack_from(header)[5] & CONTROL)

@@ -188,6 +188,8 @@ class Partition:
     def compact(self) -> int:
         """Apply retention and leave nothing outside its window but the tree; the bytes freed.
 
+        0 where the disk holds more afterwards: what another client compressed with zstd or gzip is
+        written anew as LZ4.
         Writing waits meanwhile. Cost: one segment is rewritten.
         """
         with self._owner.exclusive():

@@ -14,6 +14,7 @@ from functools import partial
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_decoder import decode
 from merkql._core.batch_encoder import encode
+from merkql._core.batch_fields import HEADER_SIZE, is_control
 from merkql._core.batch_header import BatchError, scan
 from merkql._core.record import Record
 from merkql.errors import CorruptionError
@@ -179,7 +180,8 @@ def keep_start(log: PartitionLog, start: int) -> None:
 def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
     """Apply retention, then rewrite the segment the window begins in; how many bytes went.
 
-    By the leader only. A crash leaves the old segment, the new one, or both: then the next
+    None where it grew: what came compressed by another codec is written anew as LZ4. By the leader
+    only. A crash leaves the old segment, the new one, or both: then the next
     application of retention removes the old.
     """
     start = visible_start(log, retention, now_ms)
@@ -190,13 +192,24 @@ def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
     if boundary is None:
         return size
     keep_start(log, start)
+    first = _first_kept(log, boundary, start)
+    if first == boundary.first_offset:
+        return size
     log.tree.sync()
-    replacement = _rewrite_from(log, boundary, start)
+    replacement = _rewrite_from(log, boundary, first)
     log.segments = tuple(replacement if s is boundary else s for s in log.segments)
     size += boundary.end_position - replacement.end_position
     boundary.remove()
     log.pool.sync_names(log.directory)
-    return size
+    return max(0, size)
+
+
+def _first_kept(log: PartitionLog, segment: SealedSegment, start: int) -> int:
+    """Where the rewritten segment begins: at ``start``, but for a mark of another client's
+    transaction, which is shown to nobody and kept whole."""
+    entry = with_index(log, segment, lambda one: one.locate(start))
+    header = log.pool.read(segment.path, HEADER_SIZE, entry.position)
+    return entry.first_offset if is_control(header) else start
 
 
 def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSegment:
