@@ -17,6 +17,7 @@ from merkql.errors import ClosedError as ClosedError
 from merkql.errors import CorruptionError as CorruptionError
 from merkql.errors import DirectoryLockedError as DirectoryLockedError
 from merkql.errors import FormatError as FormatError
+from merkql.errors import GroupLockedError as GroupLockedError
 from merkql.errors import MerkqlError as MerkqlError
 from merkql.errors import NoOffsetError as NoOffsetError
 from merkql.errors import OffsetOutOfRangeError as OffsetOutOfRangeError
@@ -51,6 +52,7 @@ __all__ = [
     "Delivery",
     "DirectoryLockedError",
     "FormatError",
+    "GroupLockedError",
     "MerkqlError",
     "NoOffsetError",
     "OffsetOutOfRangeError",

@@ -12,6 +12,7 @@
     ├── NoOffsetError            nothing committed and ``offset_reset="none"``
     ├── RecordTooLargeError      a record does not fit a segment
     ├── StaleGenerationError     the group has moved on since this member last polled
+    ├── GroupLockedError         another process does not let go of the group's lock
     └── ProofError               a proof does not hold (a ValueError: ``merkql.proof`` stands alone)
 
 ``OSError`` passes through untouched; wrong arguments raise ``TypeError`` or ``ValueError``.
@@ -183,4 +184,24 @@ class StaleGenerationError(MerkqlError):
         return (
             f"group {self.group!r} is at generation {self.current}, "
             f"this member's commit is of generation {self.generation}; poll before committing"
+        )
+
+
+class GroupLockedError(MerkqlError):
+    """Another process has held the group's lock for too long: it is stopped, or its disk is.
+
+    Nothing was changed. Let that process go on (``kill -CONT``) or end it, then call again: the
+    kernel frees the lock of one that ends, and what it had begun is put right.
+    """
+
+    def __init__(self, group: str, holder: str, seconds: float) -> None:
+        super().__init__(group, holder, seconds)
+        self.group = group
+        self.holder = holder
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"the lock of group {self.group!r} has been held for {self.seconds:g} seconds by "
+            f"{self.holder}; let it go on (kill -CONT) or end it, then try again"
         )

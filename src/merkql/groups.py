@@ -11,20 +11,25 @@ import logging
 import os
 import re
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import xxhash
 
-from merkql.errors import CorruptionError
+from merkql.errors import CorruptionError, GroupLockedError
 from merkql.storage import layout
 from merkql.storage.entries import group_entries, is_directory
 from merkql.storage.files import Files, read_file, replace_file, telling_unwritable
+from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.groups")
 
 MAGIC = b"MKO1"
+LOCK_TIMEOUT_S = 10.0  # a commit's sync on a busy disk may take some of it
+LOCK_PAUSE_MIN_S = 0.00005
+LOCK_PAUSE_MAX_S = 0.002
 SLOT_SIZE_MIN = 4096
 FILE_SIZE_MAX = 1 << 28
 _HEADER = struct.Struct("<4sIIIQ")  # magic, entry count, slot size, reserved, sequence
@@ -34,6 +39,7 @@ HEADER_SIZE = _HEADER.size + _CHECKSUM.size
 ENTRY_SIZE = _ENTRY.size
 _READ_INSTEAD = "commits need it writable: Partition.fetch reads without a group"
 _SYNCED = struct.Struct("<Q")  # the lock file: the sequence known to be durable; behind it
+_lock_files: set[int] = set()  # open now, in any thread of this process
 _NAME_POSITION = _SYNCED.size + _CHECKSUM.size  # the checksum of the group's name, and the name
 
 
@@ -128,17 +134,15 @@ class Group:
 
     @contextmanager
     def locked(self) -> Iterator[GroupLock]:
-        """Hold the group's lock, also against other processes.
+        """Hold the group's lock, also against other processes; ``GroupLockedError`` if one of them
+        keeps it.
 
         Held for microseconds, or for the one sync of a commit. No code of the user runs under it.
         """
         with telling_unwritable(self.directory, _READ_INSTEAD):
             descriptor = self.files.open(layout.group_lock(self.directory), write=True, create=True)
-        try:
-            self.files.lock(descriptor)
+        with self._holding(descriptor, exclusive=True):
             yield GroupLock(descriptor, self._check_lock_file(descriptor))
-        finally:
-            self.files.close(descriptor)  # and the lock with it
 
     def read_offsets(self) -> Offsets:
         """The committed offsets; empty when nothing was ever committed. Takes the lock.
@@ -149,11 +153,29 @@ class Group:
             lock = self.files.open(layout.group_lock(self.directory))
         except FileNotFoundError:
             return self._read().offsets
-        try:
-            self.files.lock(lock, exclusive=False)
+        with self._holding(lock, exclusive=False):
             return self._read().offsets
+
+    @contextmanager
+    def _holding(self, descriptor: int, *, exclusive: bool) -> Iterator[None]:
+        """Lock an open lock file, and close it in the end: a fork must not keep it open."""
+        _lock_files.add(descriptor)
+        try:
+            self._lock(descriptor, exclusive=exclusive)
+            yield
         finally:
-            self.files.close(lock)
+            _lock_files.discard(descriptor)
+            self.files.close(descriptor)  # and the lock with it
+
+    def _lock(self, descriptor: int, *, exclusive: bool) -> None:
+        """Not a call that blocks: whoever has the lock may be stopped, for ever."""
+        deadline, pause = time.monotonic() + LOCK_TIMEOUT_S, LOCK_PAUSE_MIN_S
+        while not self.files.lock(descriptor, exclusive=exclusive, wait=False):
+            if time.monotonic() >= deadline:
+                holder = holders_of(layout.group_lock(self.directory))
+                raise GroupLockedError(self.name, holder, LOCK_TIMEOUT_S)
+            time.sleep(pause)
+            pause = min(pause * 1.5, LOCK_PAUSE_MAX_S)
 
     def commit_locked(
         self, lock: GroupLock, offsets: Mapping[PartitionKey, CommittedOffset]
@@ -299,3 +321,12 @@ def _name_in(lock_file: bytes) -> str | None:
     if not name or checksum != xxhash.xxh3_64_intdigest(name):
         return None
     return name.decode("ascii")
+
+
+def _close_in_child() -> None:
+    """A lock that another thread held at the fork is the parent's, and ends with its call."""
+    while _lock_files:
+        os.close(_lock_files.pop())
+
+
+os.register_at_fork(after_in_child=_close_in_child)

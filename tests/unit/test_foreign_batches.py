@@ -111,16 +111,17 @@ def test_bytes_freed_are_not_negative(tmp_path: Path) -> None:
 
 def test_a_consumer_passes_a_control_batch_at_the_end(tmp_path: Path) -> None:
     batches = [NaiveBatch(0, values(3)), NaiveBatch(3, values(2), CONTROL)]
-    with planted(tmp_path / "data", *(batch.encode() for batch in batches)):
-        with Broker.open(tmp_path / "data", read_only=True) as broker:
-            consumer = broker.consumer("g")
-            consumer.subscribe(["t"])
-            assert len(consumer.poll()) == 3
-            assert consumer.poll() == []
-            assert consumer.lag() == {("t", 0): 0}
-            assert consumer.position(("t", 0)) == 5
-            consumer.poll()
-            assert consumer.committed(("t", 0)) == 5
+    path = tmp_path / "data"
+    data = [batch.encode() for batch in batches]
+    with planted(path, *data), Broker.open(path, read_only=True) as broker:
+        consumer = broker.consumer("g")
+        consumer.subscribe(["t"])
+        assert len(consumer.poll()) == 3
+        assert consumer.poll() == []
+        assert consumer.lag() == {("t", 0): 0}
+        assert consumer.position(("t", 0)) == 5
+        consumer.poll()
+        assert consumer.committed(("t", 0)) == 5
 
 
 def test_compact_keeps_compressed_records_compressed(tmp_path: Path) -> None:

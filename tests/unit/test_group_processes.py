@@ -13,13 +13,17 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from merkql import Broker, StaleGenerationError
+from merkql import Broker, GroupLockedError, StaleGenerationError, groups
+from merkql.groups import Group
+from merkql.storage.files import Files
+from support import children
 
 DEADLINE_S = 20.0  # of a machine that is busy; a member that died is noticed in half a second
 
@@ -185,3 +189,65 @@ def test_a_stopped_member_is_waited_for_only_so_long(tmp_path: Path, broker: Bro
             assert len(held) == 2
     finally:
         stopped.end()
+
+
+HOLDER = """
+import os, signal, sys
+from merkql import Broker
+from merkql.groups import Group
+
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return {}
+
+with Broker.open(sys.argv[1], read_only=True) as broker:
+    consumer = broker.consumer("g", auto_commit=False)
+    consumer.assign([("orders", 0)])
+    if sys.argv[2] == "commit":
+        Group.commit_locked = stop
+        consumer.commit_sync({("orders", 0): 1})
+    else:
+        Group._read = stop
+        consumer.committed(("orders", 0))
+"""
+
+
+@pytest.mark.parametrize("what", ["commit", "look"])
+def test_one_stopped_with_the_groups_lock_is_named_and_not_waited_for_for_ever(
+    what: str, tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "LOCK_TIMEOUT_S", 0.05)
+    with broker.consumer("g", auto_commit=False) as consumer:
+        consumer.assign([("orders", 0)])
+        consumer.commit_sync({("orders", 0): 2})
+        with children.start(HOLDER, tmp_path / "data", what) as holder:
+            _, status = os.waitpid(holder.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            with pytest.raises(GroupLockedError) as caught:
+                consumer.commit_sync({("orders", 0): 3})
+            if sys.platform == "linux":
+                assert f"process {holder.pid} (" in str(caught.value)
+                assert ", stopped); let it go on (kill -CONT) or end it" in str(caught.value)
+            holder.kill()
+        consumer.commit_sync({("orders", 0): 3})
+        assert consumer.committed(("orders", 0)) == 3
+
+
+def test_a_forked_child_does_not_keep_the_groups_lock(broker: Broker) -> None:
+    group = Group(Files(), broker._groups_directory, "g")
+    group.make_directory()
+    reading, writing = os.pipe()
+    with group.locked(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        child = os.fork()
+        if child == 0:
+            os.read(reading, 1)
+            os._exit(0)
+    try:
+        with group.locked() as lock:  # the child lives, and has nothing of it
+            assert lock.synced_sequence == 0
+    finally:
+        os.write(writing, b"x")
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
