@@ -19,15 +19,16 @@ def main() -> int:
     knows: a loop around it stops too.
     """
     received: list[int] = []
+    sys.argv[0] = "merkql"  # what others are told: who writes, who reads
 
     def end(number: int, _: object) -> None:
         received.append(number)
         raise KeyboardInterrupt
 
     try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # ignored is to stay so, as nohup wants
-                signal.signal(number, end)
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(one) is signal.SIG_DFL:  # ignored is to stay so, as nohup wants
+                signal.signal(one, end)
         status = run(sys.argv[1:], of_process(os.environ))
     except KeyboardInterrupt:
         status = INTERRUPTED

@@ -292,6 +292,11 @@ class Group:
         return int.from_bytes(data[: _SYNCED.size], "little")
 
 
+def lock_file_content(data: bytes) -> tuple[int, str | None]:
+    """The sequence known to be durable, and the name, None where it is not whole."""
+    return int.from_bytes(data[: _SYNCED.size], "little"), _name_in(data)
+
+
 def list_groups(files: Files, groups_directory: str) -> list[str]:
     """The names of all groups that have members or committed offsets, sorted."""
     try:

@@ -14,6 +14,9 @@ LENGTH_POSITION_END = 12  # the stated length counts the bytes behind it
 # first offset, length, leader epoch, magic, checksum, attributes, last offset delta, first and
 # largest timestamp
 _FIELDS = struct.Struct(">qiibIhiqq")
+_PRODUCER = struct.Struct(">q")  # right behind them
+_CODEC_MASK = 7
+_CONTROL_BIT = 1 << 5
 
 
 class BatchFields(NamedTuple):
@@ -23,6 +26,24 @@ class BatchFields(NamedTuple):
     size: int
     next_offset: int
     largest_timestamp_ms: int
+
+
+class BatchDetails(NamedTuple):
+    """What else a header says, for who looks at a file."""
+
+    codec: int
+    is_control: bool
+    timestamp_ms: int  # of the first record
+    producer_id: int
+
+
+def details(header: bytes) -> BatchDetails:
+    """The details as they stand in a whole header."""
+    _, _, _, _, _, attributes, _, first_timestamp, _ = _FIELDS.unpack_from(header)
+    (producer_id,) = _PRODUCER.unpack_from(header, _FIELDS.size)
+    return BatchDetails(
+        attributes & _CODEC_MASK, bool(attributes & _CONTROL_BIT), first_timestamp, producer_id
+    )
 
 
 def peek(header: bytes) -> BatchFields | None:

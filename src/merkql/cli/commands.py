@@ -11,6 +11,17 @@ from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory
 
 # Name, module, and what the list of commands says of it.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "topics": ("merkql.cli.topics", "which topics there are, and what they hold"),
+    "create": ("merkql.cli.create", "a new topic"),
+    "produce": ("merkql.cli.produce", "lines or JSON from standard input into a topic"),
+    "consume": ("merkql.cli.consume", "records of topics, as text, JSON or raw bytes"),
+    "groups": ("merkql.cli.groups", "consumer groups: members, committed offsets, lag"),
+    "alter": ("merkql.cli.alter", "what a topic keeps, and other settings"),
+    "delete": ("merkql.cli.delete", "remove a topic for good"),
+    "verify": ("merkql.cli.verify", "recompute every checksum, leaf and root"),
+    "dump": ("merkql.cli.dump", "what is in a file, damaged or not"),
+    "proof": ("merkql.cli.proof", "a root, or a proof for somebody who has nothing of ours"),
+    "completion": ("merkql.cli.completion", "completion for bash, zsh or fish"),
     "help": ("merkql.cli.help", "this list, or the help of one command"),
     "version": ("merkql.cli.version", "versions of merkql, its formats and its back ends"),
 }

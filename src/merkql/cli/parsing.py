@@ -79,13 +79,14 @@ class Parser(argparse.ArgumentParser):
         if sys.version_info >= (3, 14):
             self.color = False
         self.width = width
+        self.commands: Subparsers
         self.add_argument("-h", "--help", nargs=0, action=_Help, help="show this help")
 
     def add_commands(self) -> Subparsers:
         """Where the parsers of commands are added, by ``new_command``."""
-        return Subparsers(
-            self.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser), self.width
-        )
+        action = self.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+        self.commands = Subparsers(action, self.width)
+        return self.commands
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(self.prog, message)
@@ -140,3 +141,25 @@ def add_directory(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     """The option for programs that read what is printed."""
     parser.add_argument("-J", "--json", action="store_true", help=what)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """The option that leaves the remarks out."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no remarks, only errors")
+
+
+def add_topic(parser: argparse.ArgumentParser) -> None:
+    """One topic, by its name or as kcat has it; ``topic_of`` reads it."""
+    parser.add_argument("name", metavar="TOPIC", nargs="?", help="the topic")
+    parser.add_argument("-t", "--topic", metavar="TOPIC", help="the same, as kcat has it")
+
+
+def topic_of(arguments: argparse.Namespace) -> str:
+    """The topic given, once; ``UsageError`` for none and for two."""
+    program = f"merkql {arguments.command}"
+    given = [one for one in (arguments.topic, arguments.name) if one is not None]
+    if not given:
+        raise UsageError(program, "which topic?")
+    if len(given) > 1:
+        raise UsageError(program, f"one topic, not both {given[0]!r} and {given[1]!r}")
+    return str(given[0])

@@ -33,6 +33,19 @@ class RawStream(Protocol):
         """The descriptor."""
 
 
+class RawInput(Protocol):
+    """What is asked of standard input."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Some of it, as soon as there is some; empty at its end."""
+
+    def isatty(self) -> bool:
+        """Whether somebody types."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
 class OutputError(Exception):
     """The output could not be written; ``__cause__`` says why."""
 
@@ -103,7 +116,7 @@ class Terminal:
     def __init__(
         self,
         environment: Mapping[str, str],
-        stdin: object = None,
+        stdin: RawInput | None = None,
         stdout: RawStream | None = None,
         stderr: RawStream | None = None,
     ) -> None:
@@ -127,10 +140,28 @@ class Terminal:
         """Why the command ends; a line of its own."""
         self._say(f"merkql: {self.err.paint('red', 'error')}: {text}")
 
-    def progress(self, label: str, unit: str = "records") -> Progress:
+    def progress(self, label: str, unit: str = "records", *, is_shown: bool = True) -> Progress:
         """A line that shows how far something is, on a terminal, once it takes a second."""
-        self._bar = Progress(self._draw, label, unit, is_shown=self.err.is_terminal)
+        is_shown = is_shown and self.err.is_terminal and not self.quiet
+        self._bar = Progress(self._draw, label, unit, is_shown=is_shown)
         return self._bar
+
+    @property
+    def input_is_terminal(self) -> bool:
+        """Whether somebody types, so that somebody can be asked."""
+        return self.input is not None and self.input.isatty()
+
+    def ask(self, question: str) -> str:
+        """What somebody at the terminal answers, in one line."""
+        self._draw(question)
+        assert self.input is not None
+        answer = b""
+        while not answer.endswith(b"\n"):
+            some = self.input.read(4096)
+            if not some:
+                break
+            answer += some
+        return answer.decode("utf-8", "replace").strip()
 
     @property
     def width(self) -> int:

@@ -60,14 +60,15 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
             raise FormatError(f"{root} is not a merkql data directory (it has no merkql.json)")
         with telling_unwritable(root, "choose another, or have it made writable"):
             return _create(files, root)
-    info = _read_mark(files, root)
+    info = read_mark(files, root)
     with telling_unwritable(root, _READ_INSTEAD):
         _check_directories(files, root, read_only=read_only)
     warn_of_strangers(files, root)
     return info
 
 
-def _read_mark(files: Files, root: str) -> DirectoryInfo:
+def read_mark(files: Files, root: str) -> DirectoryInfo:
+    """What ``merkql.json`` says; ``CorruptionError`` or ``FormatError`` where it does not."""
     mark = layout.directory_mark(root)
     try:
         content = json.loads(read_file(files, mark))

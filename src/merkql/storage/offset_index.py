@@ -11,7 +11,7 @@ import sys
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from merkql._core.crc32c import crc32c
@@ -38,6 +38,15 @@ class IndexDamagedError(Exception):
 def encode_entry(entry: IndexEntry) -> bytes:
     check = crc32c(_CHECKED.pack(*entry))
     return _ENTRY.pack(entry.first_offset, entry.position, check, entry.largest_timestamp_ms)
+
+
+def decode_entries(data: bytes) -> Iterator[tuple[IndexEntry, bool]]:
+    """Each whole entry as it stands there, and whether it checks out."""
+    for first, position, check, timestamp in _ENTRY.iter_unpack(
+        data[: len(data) - len(data) % ENTRY_SIZE]
+    ):
+        entry = IndexEntry(first, position, timestamp)
+        yield entry, crc32c(_CHECKED.pack(*entry)) == check
 
 
 def running_entries(

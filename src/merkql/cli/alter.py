@@ -1,0 +1,64 @@
+"""``merkql alter``: how a topic is kept from now on."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from merkql.cli.opening import to_write
+from merkql.cli.parsing import (
+    Parser,
+    Subparsers,
+    UsageError,
+    add_directory,
+    add_quiet,
+    add_topic,
+    new_command,
+    topic_of,
+)
+from merkql.cli.quantities import bytes_text, count
+from merkql.cli.topic_settings import add_settings, settings_of
+from merkql.cli.topics import keeps
+
+
+def add_parser(subparsers: Subparsers) -> Parser:
+    """``merkql alter TOPIC``."""
+    parser = new_command(
+        subparsers,
+        "alter",
+        arguments="[OPTION...] TOPIC",
+        description="Change what is given, and leave the rest. What retention hid stays hidden "
+        "when it is loosened; roots and proofs hold whatever is kept.",
+        examples=("merkql alter clicks --max-age 30d", "merkql alter clicks --max-bytes none"),
+    )
+    add_directory(parser)
+    add_topic(parser)
+    parser.add_argument(
+        "-n", "--partitions", metavar="N", type=count, help="have N of them: more than now"
+    )
+    add_settings(parser)
+    parser.add_argument(
+        "--apply", action="store_true", help="give the disk back at once, as the limits allow"
+    )
+    add_quiet(parser)
+    return parser
+
+
+def run(arguments: Namespace) -> int:
+    """Change it; the status is 0."""
+    name, terminal = topic_of(arguments), arguments.terminal
+    with to_write(arguments) as broker:
+        topic = broker.topic(name)
+        changes = settings_of(arguments, topic.retention)
+        if not changes and arguments.partitions is None and not arguments.apply:
+            raise UsageError("merkql alter", "say what to change")
+        if arguments.partitions is not None:
+            topic.add_partitions(arguments.partitions)
+        if changes:
+            topic.alter(**changes)
+        terminal.note(
+            f"topic {name!r}: {topic.partition_count:,} partitions, keeps {keeps(topic.retention)}"
+        )
+        if arguments.apply:
+            freed = sum(partition.compact() for partition in topic.partitions())
+            terminal.note(f"{bytes_text(freed)} given back")
+    return 0

@@ -1,0 +1,60 @@
+"""``merkql delete``: removes topics with every byte of their records."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from merkql.cli.opening import to_write
+from merkql.cli.parsing import (
+    Parser,
+    Subparsers,
+    UsageError,
+    add_directory,
+    add_quiet,
+    new_command,
+)
+
+
+def add_parser(subparsers: Subparsers) -> Parser:
+    """``merkql delete TOPIC...``."""
+    parser = new_command(
+        subparsers,
+        "delete",
+        arguments="[OPTION...] TOPIC...",
+        description="Remove topics and every byte of their records, for good. Asks first; where "
+        "nobody can be asked, --yes is needed.",
+        examples=("merkql delete clicks", "merkql delete --yes clicks views"),
+    )
+    add_directory(parser)
+    parser.add_argument("topics", metavar="TOPIC", nargs="*", help="the topics")
+    parser.add_argument(
+        "-t", "--topic", metavar="TOPIC", action="append", default=[], help="one more of them"
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_quiet(parser)
+    return parser
+
+
+def run(arguments: Namespace) -> int:
+    """Remove them; the status is 1 if one was spared."""
+    names, terminal = [*arguments.topic, *arguments.topics], arguments.terminal
+    if not names:
+        raise UsageError("merkql delete", "which topic?")
+    spared = 0
+    with to_write(arguments) as broker:
+        for name in names:
+            topic = broker.topic(name)
+            count = sum(one.end_offset - one.start_offset for one in topic.partitions())
+            if not arguments.yes and not _agreed(arguments, f"{name!r} with {count:,} records"):
+                spared += 1
+                continue
+            broker.delete_topic(name)
+            terminal.note(f"deleted topic {name!r} with {count:,} records")
+    return 1 if spared else 0
+
+
+def _agreed(arguments: Namespace, what: str) -> bool:
+    terminal = arguments.terminal
+    if not terminal.input_is_terminal:
+        raise UsageError("merkql delete", f"nobody can be asked about topic {what}: add --yes")
+    return terminal.ask(f"delete topic {what}, for good? [y/N] ").lower() in ("y", "yes")

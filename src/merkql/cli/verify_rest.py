@@ -1,0 +1,69 @@
+"""What `verify` checks beside the partitions: committed offsets, and the write-ahead log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from merkql.assignment import decode_state
+from merkql.broker import Broker
+from merkql.errors import CorruptionError, MerkqlError
+from merkql.groups import Group
+from merkql.storage import layout
+from merkql.storage.directory import read_clean_mark, read_mark
+from merkql.storage.entries import wal_files
+from merkql.storage.files import Files, read_file
+from merkql.storage.wal_reader import read_wal
+
+TRIES = 3  # beside a writer, files of one moment cannot be read
+STATE_SIZE_MAX = 1 << 26
+
+
+def check_groups(broker: Broker, directory: str) -> Iterator[Exception]:
+    """What is wrong with the offsets and the state of each group."""
+    files = Files()
+    for name in broker.groups():
+        try:
+            group = Group(files, layout.groups_directory(directory), name)
+            group.read_offsets()
+        except (MerkqlError, OSError) as error:
+            yield error
+            continue
+        path = layout.group_assignment(group.directory)
+        try:
+            decode_state(read_file(files, path, STATE_SIZE_MAX))
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            yield CorruptionError(path, 0, f"not the state of a group: {error}")
+        except OSError as error:
+            yield error
+
+
+def check_wal(directory: str) -> Iterator[Exception]:
+    """What recovery would refuse; nothing after a clean close, as then it asks for none of it.
+
+    A log that is being written is no log of one moment: what looks wrong counts only where nothing
+    moved meanwhile.
+    """
+    files = Files()
+    wal = layout.wal_directory(directory)
+    for _ in range(TRIES):
+        if read_clean_mark(files, directory) is not None:
+            return
+        before = _moment(files, wal)
+        try:
+            info = read_mark(files, directory)
+            read_wal(files, wal, info.seed)
+            return
+        except CorruptionError as error:
+            if _moment(files, wal) == before:
+                yield error
+                return
+        except FileNotFoundError:
+            continue  # a file that a writer has just removed
+
+
+def _moment(files: Files, wal: str) -> list[tuple[str, int | None]]:
+    """Changes whenever the write-ahead log is written."""
+    states = [(path, files.status(path)) for _, path in wal_files(files, wal)]
+    return [(path, status.st_mtime_ns if status else None) for path, status in states]
