@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from merkql.errors import ClosedError, again
+from merkql.storage.worker import Worker
 from merkql.storage.writer import CommitRequest, Writer
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ class Committer:
 
     def __init__(self, writer: Writer, on_thread: Callable[[threading.Thread], None]) -> None:
         self._writer = writer
-        self._on_thread = on_thread
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._queue: deque[CommitRequest] = deque()
@@ -42,7 +42,7 @@ class Committer:
         self._in_exclusive = False
         self._closed = False
         self._closed_reason = "the broker is closed"
-        self._background: threading.Thread | None = None
+        self._background = Worker("merkql-commit", self._run_background, on_thread)
         self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
         self._background_leads = False
 
@@ -115,10 +115,8 @@ class Committer:
             for request in late:
                 request.error = ClosedError("the broker was closed before this was committed")
             self._finish(late, None)
-        background = self._background
-        if background is not None:
-            self._background_gate.put(None)
-            background.join()
+        self._background_gate.put(None)
+        self._background.join()
 
     def stop(self) -> None:
         """Have the background thread end, without waiting for anything."""
@@ -194,7 +192,7 @@ class Committer:
 
     def _lead_is_lost(self) -> bool:
         """Whether the thread that has the lead does something else."""
-        if self._in_exclusive:
+        if self._in_exclusive or self._background_leads:
             return False
         frame = sys._current_frames().get(self._leader)
         count = 0
@@ -271,21 +269,17 @@ class Committer:
                 self._promote_background()
 
     def _promote_background(self) -> None:
-        if self._background is None:
-            self._background = threading.Thread(
-                target=self._run_background, name="merkql-commit", daemon=True
-            )
-            self._on_thread(self._background)
-            self._background.start()
-        self._leader = self._background.ident or 0
-        self._background_leads = True
+        self._background.start()
         self._background_gate.put(None)
+        self._background_leads = True  # last: a Ctrl-C before this leaves the lead with who had it
 
     def _run_background(self) -> None:
         while True:
             self._background_gate.get()
             with self._lock:
                 leads, self._background_leads = self._background_leads, False
+                if leads:
+                    self._leader = threading.get_ident()
             if leads:
                 self._lead_without_waiter()
             elif self._closed:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from merkql.errors import ClosedError
+from merkql.storage.worker import Worker
 from merkql.storage.writer import Writer
 
 logger = logging.getLogger("merkql.storage")
@@ -31,9 +32,8 @@ class Maintenance:
     ) -> None:
         self._apply_retention = apply_retention
         self._shrink_wal = shrink_wal
-        self._on_thread = on_thread
         self._writer: Writer | None = None
-        self._thread: threading.Thread | None = None
+        self._worker = Worker("merkql-maintenance", self._run, on_thread)
         # Not an Event: a Ctrl-C in its Python code could leave it locked for ever.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -52,8 +52,7 @@ class Maintenance:
         """There may be segments to sync or a WAL file to make."""
         if self._wakes.empty():
             self._wakes.put(None)
-        if self._thread is None:
-            self._start()
+        self._start()
 
     def stop(self) -> None:
         """Have the thread end after the work in hand, without waiting for it."""
@@ -64,18 +63,12 @@ class Maintenance:
         """End the thread after the work in hand."""
         with self._lock:
             self.stop()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
+        self._worker.join()
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(
-                    target=self._run, name="merkql-maintenance", daemon=True
-                )
-                self._on_thread(self._thread)
-                self._thread.start()
+            if not self._closed:
+                self._worker.start()
 
     def _run(self) -> None:
         while True:

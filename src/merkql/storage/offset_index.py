@@ -92,9 +92,13 @@ class OffsetIndex:
             self.count += len(entries)
 
     def extend_to(self, count: int) -> None:
-        """Have ``count`` entries: more that another process appended, or fewer again."""
+        """Have ``count`` entries: more that another process appended, or fewer again.
+
+        Also where a Ctrl-C struck in ``append`` and left one column longer than the others.
+        """
         with self._lock:
-            if count != self.count:
+            columns = self._columns
+            if count != self.count or (columns and any(len(one) != count for one in columns)):
                 self._columns = None
                 self.count = count
 

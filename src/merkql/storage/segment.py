@@ -176,9 +176,8 @@ class ActiveSegment(Segment):
 
     def rewind(self, position: int, index_count: int) -> None:
         """Forget what an interrupted append did beyond this point; it is done again."""
-        if (position, index_count) != (self._position, self.index.count):
-            self._position = position
-            self.index.extend_to(index_count)
+        self._position = position
+        self.index.extend_to(index_count)
 
     def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
         """Write whole batches behind the last; not durable before ``sync``."""

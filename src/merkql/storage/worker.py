@@ -1,0 +1,52 @@
+"""A thread of the broker's own, started when there is work and at most once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Worker:
+    """Runs ``work`` in one daemon thread.
+
+    A Ctrl-C may strike inside ``Thread.start``, and nobody can tell then whether the thread runs:
+    a call of ``start`` that was struck is made again, and of two threads one returns at once.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[], None], on_thread: Callable[[threading.Thread], None]
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._on_thread = on_thread
+        self._working = threading.Lock()  # held by the thread while it works
+        self._started = False
+        self._ended = False
+
+    def start(self) -> None:
+        """Have the work begin, if it has not."""
+        if self._started:
+            return
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._on_thread(thread)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            struck = error.__context__  # Thread.start stumbles over its own lock after a Ctrl-C
+            raise struck if isinstance(struck, KeyboardInterrupt) else error from None
+        self._started = True
+
+    def join(self) -> None:
+        """Wait until the work, told to end by the caller, has ended; it never begins after."""
+        with self._working:
+            self._ended = True
+
+    def _run(self) -> None:
+        if not self._working.acquire(blocking=False):
+            return
+        try:
+            if not self._ended:
+                self._work()
+        finally:
+            self._ended = True
+            self._working.release()
