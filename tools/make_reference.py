@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/reference"
 NOTICE = "<!-- written by `make docs` from the docstrings; edit those -->\n"
 # Modules whose public names are reached by the module, not from `merkql` itself.
-MODULES = ["merkql.partitioners", "merkql.proof"]
+MODULES = [
+    "merkql.partitioners",
+    "merkql.proof",
+    "merkql.transparency.note",
+    "merkql.transparency.policy",
+]
 # Users never make these themselves: how they are made is not for the reference.
 HANDED_OUT = {"Broker", "Consumer", "Delivery", "Partition", "Producer", "Topic"}
 

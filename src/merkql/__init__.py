@@ -18,8 +18,10 @@ from merkql.errors import CorruptionError as CorruptionError
 from merkql.errors import DirectoryLockedError as DirectoryLockedError
 from merkql.errors import FormatError as FormatError
 from merkql.errors import GroupLockedError as GroupLockedError
+from merkql.errors import HistoryError as HistoryError
 from merkql.errors import MerkqlError as MerkqlError
 from merkql.errors import NoOffsetError as NoOffsetError
+from merkql.errors import NoSigningKeyError as NoSigningKeyError
 from merkql.errors import OffsetOutOfRangeError as OffsetOutOfRangeError
 from merkql.errors import ReadOnlyError as ReadOnlyError
 from merkql.errors import RecordTooLargeError as RecordTooLargeError
@@ -33,12 +35,14 @@ from merkql.producer import Producer as Producer
 from merkql.proof import ConsistencyProof as ConsistencyProof
 from merkql.proof import Proof as Proof
 from merkql.proof import ProofError as ProofError
+from merkql.storage.history import KeptCheckpoint as KeptCheckpoint
 from merkql.storage.partition import Partition as Partition
 from merkql.storage.retention import RetentionConfig as RetentionConfig
 from merkql.storage.salvage import SalvagedRange as SalvagedRange
 from merkql.storage.verification import VerifyReport as VerifyReport
 from merkql.topic import Topic as Topic
 from merkql.topic import TopicConfig as TopicConfig
+from merkql.transparency.checkpointer import Signer as Signer
 
 __version__ = "0.1.0"
 
@@ -53,8 +57,11 @@ __all__ = [
     "DirectoryLockedError",
     "FormatError",
     "GroupLockedError",
+    "HistoryError",
+    "KeptCheckpoint",
     "MerkqlError",
     "NoOffsetError",
+    "NoSigningKeyError",
     "OffsetOutOfRangeError",
     "Partition",
     "Producer",
@@ -67,6 +74,7 @@ __all__ = [
     "RecordTooLargeError",
     "RetentionConfig",
     "SalvagedRange",
+    "Signer",
     "StaleGenerationError",
     "Topic",
     "TopicConfig",

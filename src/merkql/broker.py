@@ -23,6 +23,8 @@ from merkql.storage.files import Files, VolatileFiles, remove_tree
 from merkql.storage.retention import RetentionConfig
 from merkql.topic import Topic, TopicConfig
 from merkql.topic_table import TopicDefaults, TopicTable
+from merkql.transparency.checkpointer import Checkpointer, signers_of
+from merkql.transparency.schedule import Schedule
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing from 3.11 on
@@ -52,6 +54,13 @@ class Broker:
             read_only=config.read_only,
             apply_retention=partial(_apply_retention, weakref.ref(self)),
         )
+        try:
+            signers = list(signers_of(config.signing_key))
+            self._engine.checkpointer = checkpointer = Checkpointer(self._engine, signers)
+        except BaseException:
+            self._engine.abandon()
+            self.closed = True
+            raise
         self._defaults = config.topic_config()
         self._topics = TopicTable(
             self._engine, TopicDefaults(config.auto_create_topics, self._defaults)
@@ -64,6 +73,12 @@ class Broker:
             raise
         if not config.read_only and any(topic.has_limits for topic in self._topics.topics()):
             self._engine.watch_retention()
+        self._schedule = Schedule(
+            self._engine,
+            checkpointer,
+            records=config.checkpoint_records,
+            seconds=config.checkpoint_seconds,
+        )
 
     @classmethod
     def open(
@@ -184,9 +199,9 @@ class Broker:
                 return
             self.closed = True
         errors = []
-        for one in list(self._open_ones):
+        for close in [one.close for one in self._open_ones] + [self._schedule.close]:
             try:
-                one.close()
+                close()
             except Exception as error:
                 errors.append(error)
         self._engine.close()
@@ -233,6 +248,8 @@ class Broker:
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
         if engine is not None and not self.closed:
+            if hasattr(self, "_schedule"):
+                self._schedule.stop()
             engine.abandon()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from merkql.storage.retention import RetentionConfig
 from merkql.topic import COMPRESSIONS, DURABILITIES, PARTITIONS_MAX, TopicConfig
+from merkql.transparency.checkpointer import Signer
+
+SigningKeys = str | os.PathLike[str] | Signer | Sequence[str | os.PathLike[str] | Signer] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,10 @@ class BrokerConfig:
     ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are
     for topics created without saying otherwise. ``read_only``: read beside a writer in another
     process, change nothing but groups. ``exclusive``: keep the writer role for life.
+
+    ``signing_key``: the file of a key that ``merkql keygen`` made (several while one follows
+    another); each partition's checkpoints are signed with it on request, at close, and in the
+    background every ``checkpoint_records`` records or ``checkpoint_seconds`` seconds.
     """
 
     path: str | os.PathLike[str]
@@ -28,6 +35,9 @@ class BrokerConfig:
     default_durability: str = "fsync"
     read_only: bool = False
     exclusive: bool = False
+    signing_key: SigningKeys = field(default=None, repr=False)
+    checkpoint_records: int | None = None
+    checkpoint_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_path(self.path)
@@ -43,6 +53,8 @@ class BrokerConfig:
             raise TypeError(
                 f"default_retention is a RetentionConfig, not {self.default_retention!r}"
             )
+        _check_schedule("checkpoint_records", self.checkpoint_records, int)
+        _check_schedule("checkpoint_seconds", self.checkpoint_seconds, (int, float))
         _check_choice("default_durability", self.default_durability, DURABILITIES)
         _check_choice("compression", self.compression, COMPRESSIONS)
 
@@ -66,6 +78,9 @@ class BrokerOptions(TypedDict, total=False):
     default_durability: str
     read_only: bool
     exclusive: bool
+    signing_key: SigningKeys
+    checkpoint_records: int | None
+    checkpoint_seconds: float | None
 
 
 def check_options(given: Iterable[str], options: type) -> None:
@@ -74,6 +89,15 @@ def check_options(given: Iterable[str], options: type) -> None:
     for name in given:
         if name not in known:
             raise TypeError(f"no option {name!r}; there are {', '.join(known)}")
+
+
+def _check_schedule(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    if value is None:
+        return
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number or None, not {value!r}")
+    if not value > 0:  # type: ignore[operator]
+        raise ValueError(f"{name} is more than 0, not {value!r}")
 
 
 def _check_path(given: object) -> None:

@@ -2,8 +2,10 @@
 
     MerkqlError
     ├── CorruptionError          bytes on disk are wrong
+    │   └── HistoryError         the log contradicts a checkpoint that it signed
     ├── DirectoryLockedError     another process, or another broker here, writes in this directory
     ├── FormatError              the directory is not a data directory of ours, or of a newer format
+    ├── NoSigningKeyError        a checkpoint was asked of a broker without a key
     ├── ReadOnlyError            a write was asked of a broker that was opened read-only
     ├── WriterFailedError        a sync failed earlier: nothing is written until a reopen
     ├── ClosedError              the broker, producer or consumer is closed
@@ -57,6 +59,15 @@ class CorruptionError(MerkqlError):
         return f"{self.path}: at byte {self.position}: {self.reason}"
 
 
+class HistoryError(CorruptionError):
+    """The log contradicts a checkpoint that it signed: records are missing, or others are there.
+
+    Nothing is written to the partition any more, and nothing signed: a second history could not
+    be told from a forgery. Reading works. Put the newest copy of the directory back; a log that is
+    lost for good goes on as a new topic, with its past as evidence.
+    """
+
+
 class DirectoryLockedError(MerkqlError):
     """Another broker writes in this directory.
 
@@ -77,6 +88,10 @@ class DirectoryLockedError(MerkqlError):
 
 class FormatError(MerkqlError):
     """The directory is not a merkql data directory, or one of a newer format."""
+
+
+class NoSigningKeyError(MerkqlError):
+    """A checkpoint was asked of a broker that was opened without ``signing_key``; give it one."""
 
 
 class ReadOnlyError(MerkqlError):

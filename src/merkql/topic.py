@@ -20,6 +20,7 @@ from merkql.errors import (
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import read_file, replace_file
+from merkql.storage.history import CheckpointMaker
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_log import LogSettings, PartitionId, PartitionLog
@@ -74,6 +75,8 @@ class TopicOwner(Protocol):
 
     def open_reader(self, directory: str, identity: PartitionId) -> AnyLog:
         """The state of a partition for one who does not write."""
+
+    checkpointer: CheckpointMaker
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold the writer still."""
@@ -208,6 +211,11 @@ class Topic:
         if not isinstance(log, PartitionLog):
             log.refresh()
         return log
+
+    @property
+    def checkpointer(self) -> CheckpointMaker:
+        """What signs for its partitions."""
+        return self._owner.checkpointer
 
     def retire(self) -> None:
         """The topic is being deleted: nothing of it is opened any more."""

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 TABLE = ROOT / "docs/architecture.md"
 # Packages without a row: they re-export or only document.
-FACADES = {"merkql", "merkql._core", "merkql.storage", "merkql.cli"}
+FACADES = {"merkql", "merkql._core", "merkql.storage", "merkql.transparency", "merkql.cli"}
 
 TABLE_ROW = re.compile(
     r"^\| `(?P<module>[\w.]+)` \| (?P<may_import>[^|]*) \| (?P<purpose>[^|]+) \|$"

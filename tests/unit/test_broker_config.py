@@ -17,7 +17,7 @@ from merkql.consumer_arguments import ConsumerOptions
 
 BROKER_OPTIONS = (
     "default_partitions, auto_create_topics, compression, default_retention, default_durability, "
-    "read_only, exclusive"
+    "read_only, exclusive, signing_key, checkpoint_records, checkpoint_seconds"
 )
 CONSUMER_OPTIONS = (
     "auto_commit, offset_reset, max_records, fetch_max_bytes, on_gap, rebalance_timeout, "

@@ -30,6 +30,7 @@ from merkql.storage.directory import (
 from merkql.storage.entries import is_directory, wal_files
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
+from merkql.storage.history import CheckpointMaker
 from merkql.storage.maintenance import Maintenance, sync_segments
 from merkql.storage.mounts import warn_of_network
 from merkql.storage.partition_log import PartitionId, PartitionLog
@@ -63,6 +64,7 @@ class Engine:
         warn_of_network(root)
         self.closed_reason = ""
         self.discards = False  # the directory is removed after the close
+        self.checkpointer: CheckpointMaker  # set by the broker, which knows the keys
         self.disowned = False  # by a fork: the parent has what this describes
         self._boot_id = boot_id()
         self._lock: WriterLock | None = None
@@ -114,9 +116,15 @@ class Engine:
             log.give_up(damage)
         else:
             open_log(log, clean=self._clean, sections=sections, boot_id=self._boot_id)
+            if log.damage is None:
+                self.checkpointer.check_opened(log, clean=self._clean)
         # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
         self._logs[log.directory] = log
         return log
+
+    def logs(self) -> list[PartitionLog]:
+        """The partitions that were opened to be written."""
+        return list(self._logs.values())
 
     def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
         """The state of one partition for who only reads."""
@@ -193,11 +201,23 @@ class Engine:
         if self.committer is None or not self.writer.wal.has_unsynced:
             return
         with self.exclusive():
-            try:
-                self.writer.wal.sync()
-            except OSError as error:
-                self.writer.fail(error)
-                raise
+            self.sync_wal()
+
+    def unsay_clean(self) -> None:
+        """Before a file changes outside of a group of records: a crash is one from here on."""
+        if self.writer.before_first_write is not None:
+            self.writer.before_first_write()
+            self.writer.before_first_write = None
+
+    def sync_wal(self) -> None:
+        """Make durable what is visible; by the leader only."""
+        if not self.writer.wal.has_unsynced:
+            return
+        try:
+            self.writer.wal.sync()
+        except OSError as error:
+            self.writer.fail(error)
+            raise
 
     def shrink_wal(self) -> None:
         """Begin the WAL anew with a small file; for a log that has been quiet for long."""

@@ -103,6 +103,10 @@ class Files:
         """Replace ``target``; durable after ``sync_directory``."""
         os.rename(source, target)
 
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name; ``FileExistsError`` where something has it."""
+        os.link(source, target)
+
     def remove(self, path: str) -> None:
         os.unlink(path)
 
@@ -222,6 +226,26 @@ def replace_file(files: Files, path: str, content: bytes, *, durable: bool = Tru
     files.rename(temporary, path)
     if durable:
         files.sync_directory(os.path.dirname(path))
+
+
+def write_new_file(files: Files, path: str, content: bytes) -> None:
+    """Make a file that was not there, whole and durable; ``FileExistsError`` if one is.
+
+    As ``Files`` makes them: for its owner alone.
+    """
+    temporary = layout.temporary(path)
+    descriptor = files.open(temporary, write=True, create=True)
+    try:
+        files.truncate(descriptor, 0)
+        files.write(descriptor, content, 0)
+        files.sync(descriptor)
+    finally:
+        files.close(descriptor)
+    try:
+        files.link(temporary, path)
+    finally:
+        files.remove(temporary)
+    files.sync_directory(os.path.dirname(path))
 
 
 def remove_tree(files: Files, path: str, *, keep: bool = False) -> None:

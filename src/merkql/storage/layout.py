@@ -151,6 +151,10 @@ def start_file(partition_directory: str) -> str:
     return os.path.join(partition_directory, "start")
 
 
+def checkpoints(partition_directory: str) -> str:
+    return os.path.join(partition_directory, "checkpoints")
+
+
 def groups_directory(root: str) -> str:
     return os.path.join(root, "groups")
 

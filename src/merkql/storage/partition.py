@@ -14,6 +14,7 @@ from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicEr
 from merkql.proof import ConsistencyProof, Proof
 from merkql.storage import layout
 from merkql.storage import retention as retaining
+from merkql.storage.checkpoint_file import CheckpointFile
 from merkql.storage.evidence import (
     consistency_proof,
     find_leaf,
@@ -26,6 +27,13 @@ from merkql.storage.fetching import (
     Fetcher,
     FetchLimits,
     read_quickly,
+)
+from merkql.storage.history import (
+    CheckpointMaker,
+    KeptCheckpoint,
+    all_kept,
+    newest_kept,
+    verify_kept,
 )
 from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
@@ -54,6 +62,10 @@ class PartitionOwner(Protocol):
     @property
     def retention(self) -> RetentionConfig:
         """What the topic keeps."""
+
+    @property
+    def checkpointer(self) -> CheckpointMaker:
+        """What signs for the topic's partitions."""
 
 
 class Partition:
@@ -166,6 +178,30 @@ class Partition:
             raise ValueError(f"old is between 1 and {new} records, not {old}")
         return self._with_tree(log, lambda: consistency_proof(log, old, new))
 
+    def checkpoint(self) -> KeptCheckpoint:
+        """Sign the root over all records there are now; kept, and durable when it returns.
+
+        The newest one again where nothing was written since. Raises ``NoSigningKeyError`` unless
+        the broker was opened with ``signing_key``, and ``HistoryError`` where the log contradicts
+        what it signed before. Cost: two syncs; writing waits meanwhile.
+        """
+        return self._owner.checkpointer.make(self._writable())
+
+    def checkpoints(self) -> list[KeptCheckpoint]:
+        """Every checkpoint made, in order, with what witnesses and time-stamp authorities added."""
+        return self._with_log(lambda log: all_kept(CheckpointFile(log.pool, log.directory)))
+
+    def newest_checkpoint(self) -> KeptCheckpoint | None:
+        """The last of ``checkpoints()``, without its timestamps. Cost: one read."""
+        return self._with_log(lambda log: newest_kept(CheckpointFile(log.pool, log.directory)))
+
+    def keep(self, checkpoint: KeptCheckpoint) -> None:
+        """Keep the cosignatures and timestamps that one of ``checkpoints()`` was given since.
+
+        Durable when it returns.
+        """
+        self._owner.checkpointer.keep(self._writable(), checkpoint)
+
     def find(self, leaf_hash: bytes) -> int | None:
         """The offset whose leaf has this hash, or None. Cost: a scan of 32 bytes a record."""
         if not isinstance(leaf_hash, bytes) or len(leaf_hash) != HASH_SIZE:
@@ -196,13 +232,18 @@ class Partition:
             return retaining.compact(self._writable(), self._owner.retention, self._now_ms())
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-        """Recompute every checksum, leaf and root from the records up.
+        """Recompute every checksum, leaf and root from the records up, and each kept checkpoint's.
 
         ``progress`` is told records done and records in all. Raises ``CorruptionError`` at the
         first thing that is wrong; only where records are sound and what is derived from them is
         not (index, stored hashes), a broker that writes makes that again, logs it, and goes on.
         Cost: a full read.
         """
+        report = self._verify(progress)
+        self._with_log(verify_kept)
+        return report
+
+    def _verify(self, progress: Callable[[int, int], None] | None) -> VerifyReport:
         log = self._owner.open_log(self.index)
         try:
             return self._with_log(lambda log: verify_log(log, progress))
@@ -235,8 +276,12 @@ class Partition:
 
     @property
     def damage(self) -> CorruptionError | None:
-        """What is wrong with the end of the partition, so that nothing can be written; or None."""
-        return self._owner.open_log(self.index).damage
+        """What is wrong with the partition, so that nothing can be written; or None.
+
+        Its end is damaged, or it contradicts a checkpoint that it signed (``HistoryError``).
+        """
+        log = self._owner.open_log(self.index)
+        return log.damage or (log.refusal if isinstance(log, PartitionLog) else None)
 
     def _with_log(self, work: Callable[[AnyLog], Result]) -> Result:
         """``work`` on the partition's state, again if retention took a segment meanwhile."""

@@ -99,6 +99,7 @@ class PartitionLog:
         self.start_offset = 0
         self.end_offset = 0
         self.damage: CorruptionError | None = None
+        self.refusal: CorruptionError | None = None  # it contradicts what it signed: only read it
         self._tip = (0, 0, 0)  # offset, position and index count of the end, set as one
         self.durable_offset = 0  # up to here the segments are synced, and salts and names
         self.checkpoint = (0, 0, 0)  # a tip up to which index and tree are synced as well
@@ -159,6 +160,8 @@ class PartitionLog:
         """
         if self.damage is not None:
             raise again(self.damage)
+        if self.refusal is not None:
+            raise again(self.refusal)
         if self.retired:
             raise UnknownTopicError(self.id.topic, "it was deleted")
         size = sum(accumulator.size_bytes for accumulator in accumulators)

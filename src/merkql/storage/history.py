@@ -1,0 +1,198 @@
+"""What a partition signed, compared with what it holds: no log may have two histories.
+
+Compares sizes and roots; signatures are checked by who has the keys.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Protocol
+
+from merkql.errors import CorruptionError, HistoryError
+from merkql.proof import ProofError
+from merkql.storage.checkpoint_file import TIMESTAMP, CheckpointFile, Frame
+from merkql.storage.evidence import root_of
+from merkql.storage.index_repair import AnyLog
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.tree_repair import rebuild_whole_tree
+from merkql.transparency.checkpoint import parse_checkpoint
+from merkql.transparency.note import parse_note
+
+logger = logging.getLogger("merkql.recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCheckpoint:
+    """A checkpoint that a partition signed and kept.
+
+    ``note`` is what leaves the machine: text, signature of the log, cosignatures of witnesses.
+    ``timestamps`` are RFC 3161 responses over the note's text. ``time_ms`` is the log's own clock.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+    time_ms: int
+    note: bytes
+    timestamps: tuple[bytes, ...] = ()
+
+    @property
+    def text(self) -> bytes:
+        """What is signed, without the signatures."""
+        return parse_note(self.note).text
+
+    @classmethod
+    def of_note(cls, note: bytes, time_ms: int) -> KeptCheckpoint:
+        """The checkpoint of a note; ``ProofError`` for one that is malformed."""
+        checkpoint = parse_checkpoint(parse_note(note).text)
+        return cls(checkpoint.origin, checkpoint.size, checkpoint.root, time_ms, note)
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.time_ms / 1000, timezone.utc)
+        return f"the checkpoint over {self.size} records of {when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class CheckpointMaker(Protocol):
+    """What signs for the partitions of one data directory."""
+
+    def check_opened(self, log: PartitionLog, *, clean: bool) -> None:
+        """Compare a partition just opened with what it signed; a contradiction is its refusal."""
+
+    def make(self, log: PartitionLog) -> KeptCheckpoint:
+        """Sign all that is there now."""
+
+    def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
+        """Keep the signatures and timestamps that came to a checkpoint since it was made."""
+
+
+def read_kept(file: CheckpointFile, frame: Frame) -> KeptCheckpoint:
+    """The checkpoint in a frame; ``CorruptionError`` if it holds something else."""
+    try:
+        kept = KeptCheckpoint.of_note(frame.content, frame.time_ms)
+    except ProofError as error:
+        raise CorruptionError(file.path, frame.position, str(error)) from None
+    if kept.size != frame.tree_size:
+        raise CorruptionError(file.path, frame.position, "a kept checkpoint is of another size")
+    return kept
+
+
+def newest_kept(file: CheckpointFile) -> KeptCheckpoint | None:
+    """The newest checkpoint, without its timestamps; None if none was ever made."""
+    frame = file.newest()
+    return None if frame is None else read_kept(file, frame)
+
+
+def all_kept(file: CheckpointFile) -> list[KeptCheckpoint]:
+    """Every checkpoint in order, each once, with what was added to it later."""
+    found: dict[tuple[int, bytes], KeptCheckpoint] = {}
+    for frame in file.frames():
+        if frame.kind == TIMESTAMP:
+            for key in [key for key in found if key[0] == frame.tree_size][-1:]:
+                tokens = (*found[key].timestamps, frame.content)
+                found[key] = replace(found[key], timestamps=tokens)
+            continue
+        kept = read_kept(file, frame)
+        before = found.get((kept.size, kept.root))
+        if before is not None:
+            kept = replace(kept, time_ms=before.time_ms, timestamps=before.timestamps)
+        found[kept.size, kept.root] = kept
+    return list(found.values())
+
+
+def check_opened(log: PartitionLog, *, clean: bool) -> None:
+    """Compare a partition just opened with its newest checkpoint; a contradiction is its refusal.
+
+    ``clean``: it was closed cleanly, so that nothing of its files can be torn. Cost: one look for
+    the file where nothing was ever signed, a few reads otherwise.
+    """
+    file = CheckpointFile(log.pool, log.directory)
+    if not log.pool.exists(file.path):
+        return
+    try:
+        end, is_torn = file.end()
+        if is_torn and clean:
+            reason = "the newest checkpoint is damaged; restore the file from a copy"
+            raise CorruptionError(file.path, end, reason)
+        if is_torn:
+            logger.warning("%s: cut at byte %d: a checkpoint was not finished", file.path, end)
+            log.pool.truncate(file.path, end)
+            log.pool.sync(file.path)
+        kept = newest_kept(file)
+        if kept is not None:
+            check_agrees(log, kept, file.path, _root_mended)
+    except CorruptionError as refusal:
+        refuse(log, refusal)
+
+
+def refuse(log: PartitionLog, reason: CorruptionError) -> None:
+    """Have nothing written to the partition any more."""
+    logger.error("%s", reason)
+    log.refusal = reason
+
+
+def check_agrees(
+    log: AnyLog,
+    kept: KeptCheckpoint,
+    path: str,
+    root_at: Callable[[AnyLog, int], bytes] = root_of,
+) -> None:
+    """``HistoryError``, naming ``path``, if the log did not go on from this checkpoint."""
+    if kept.size > log.end_offset:
+        raise HistoryError(
+            path,
+            0,
+            f"{kept} was signed, and the log holds only {log.end_offset} records: it lost some, "
+            "or is an older copy; put the newest copy back",
+        )
+    if not kept.size or root_at(log, kept.size) == kept.root:
+        return
+    raise HistoryError(
+        path,
+        0,
+        f"{kept} was signed, and the first {kept.size} records of the log have another root: they "
+        "were changed, or this is another log; put the right copy back",
+    )
+
+
+def verify_kept(
+    log: AnyLog, check_note: Callable[[bytes], object] | None = None
+) -> list[KeptCheckpoint]:
+    """Compare every kept checkpoint with the records; they are returned.
+
+    ``check_note`` sees each note and raises ``ProofError`` for a signature that is wrong.
+    Raises ``HistoryError`` that says since when log and checkpoints disagree. Writes nothing.
+    """
+    file = CheckpointFile(log.pool, log.directory)
+    end, is_torn = file.end()
+    kept = all_kept(file)
+    good: KeptCheckpoint | None = None
+    for one in kept:
+        try:
+            check_agrees(log, one, file.path)
+            if good is not None and one.size < good.size:
+                raise HistoryError(file.path, 0, f"{one} was signed after {good}")
+            if check_note is not None:
+                check_note(one.note)
+        except HistoryError as error:
+            since = f"it agrees up to {good}; " if good is not None else "it agrees with none; "
+            raise HistoryError(error.path, 0, since + error.reason) from None
+        except ProofError as error:
+            raise CorruptionError(file.path, 0, f"{one}: {error}") from None
+        good = one
+    if is_torn:
+        raise CorruptionError(file.path, end, "what follows the last checkpoint is not one")
+    return kept
+
+
+def _root_mended(log: AnyLog, size: int) -> bytes:
+    """The root, from hashes made again where the stored ones are damaged: they are derived."""
+    try:
+        return root_of(log, size)
+    except CorruptionError:
+        if not isinstance(log, PartitionLog):
+            raise
+    rebuild_whole_tree(log, log.frontier.peaks)
+    return root_of(log, size)

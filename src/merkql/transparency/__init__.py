@@ -1,0 +1,1 @@
+"""What leaves the machine signed: notes, checkpoints, tiles, witnesses, monitors, timestamps."""

@@ -1,0 +1,120 @@
+"""The thread that makes checkpoints by itself: each so many records, or so many seconds.
+
+It sleeps until records arrive, and looks at most twenty times a second then. Ends with the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from merkql.errors import ClosedError, MerkqlError
+from merkql.storage.engine import Engine
+from merkql.storage.partition_log import PartitionLog
+from merkql.transparency.checkpointer import Checkpointer
+
+logger = logging.getLogger("merkql.transparency")
+PAUSE_S = 0.05
+
+
+@dataclass(slots=True)
+class _Signed:
+    size: int
+    time_s: float
+
+
+class Schedule:
+    """Checkpoints in the background, where ``records`` or ``seconds`` ask for them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        checkpointer: Checkpointer,
+        *,
+        records: int | None,
+        seconds: float | None,
+    ) -> None:
+        self._engine = engine
+        self._checkpointer = checkpointer
+        self._records = records
+        self._seconds = seconds
+        self._signed: dict[PartitionLog, _Signed] = {}
+        self._stops: SimpleQueue[None] = SimpleQueue()
+        self._stopped = False
+        self.thread: threading.Thread | None = None
+        if records is not None or seconds is not None:
+            self.thread = threading.Thread(target=self._run, name="merkql-checkpoints", daemon=True)
+            engine.threads.append(self.thread)
+            self.thread.start()
+
+    def stop(self) -> None:
+        """Have the thread end after the checkpoint in hand, without waiting for it."""
+        self._stopped = True
+        self._stops.put(None)
+        if self.thread is not None:
+            self._engine.arrivals.wake()
+
+    def close(self) -> None:
+        """End the thread, and sign what was not signed yet; raises the first error of that."""
+        self.stop()
+        if self.thread is not None:
+            self.thread.join()
+        self.sign_all()
+
+    def sign_all(self) -> None:
+        """A checkpoint of every partition that was used and can be written."""
+        if not self._checkpointer.can_sign:
+            return
+        errors: list[Exception] = []
+        for log in self._engine.logs():
+            try:
+                if log.damage is None and log.refusal is None and log.end_offset:
+                    self._checkpointer.make(log)
+            except (MerkqlError, OSError, ValueError) as error:
+                errors.append(error)  # the other partitions get theirs
+        if errors:
+            raise errors[0]
+
+    def _run(self) -> None:
+        arrivals, version = self._engine.arrivals, -1
+        while not self._stopped:
+            try:
+                wait_s = self._sign_due()
+            except ClosedError:
+                return
+            version = arrivals.wait(version, wait_s)
+            try:
+                self._stops.get(timeout=PAUSE_S)
+            except Empty:
+                continue
+
+    def _sign_due(self) -> float | None:
+        """Sign where it is time to; how long until it is the next time, None without end."""
+        waits = []
+        for log in self._engine.logs():
+            if log.damage is not None or log.refusal is not None or log.retired:
+                continue
+            now_s = time.monotonic()
+            signed = self._signed.setdefault(log, _Signed(0, now_s))
+            fresh = log.end_offset - signed.size
+            if fresh <= 0:
+                continue
+            age_s = now_s - signed.time_s
+            is_late = self._seconds is not None and age_s >= self._seconds
+            if is_late or (self._records is not None and fresh >= self._records):
+                self._sign(log, signed)
+            elif self._seconds is not None:
+                waits.append(self._seconds - age_s)
+        return min(waits, default=None)
+
+    def _sign(self, log: PartitionLog, signed: _Signed) -> None:
+        try:
+            signed.size = self._checkpointer.make(log).size
+        except ClosedError:
+            raise
+        except (MerkqlError, OSError, ValueError):
+            logger.exception("no checkpoint of %s/%d", log.id.topic, log.id.index)
+        signed.time_s = time.monotonic()
