@@ -11,7 +11,7 @@ from merkql import Broker
 
 
 class Striking:
-    """A column of the index; in the middle of the next entry Ctrl-C strikes."""
+    """A column of the index; in the middle of the next entries Ctrl-C strikes."""
 
     def __init__(self, column: array[int]) -> None:
         self._column = column
@@ -19,7 +19,7 @@ class Striking:
     def __len__(self) -> int:
         return len(self._column)
 
-    def append(self, value: int) -> None:
+    def extend(self, values: array[int]) -> None:
         raise KeyboardInterrupt
 
 

@@ -25,4 +25,5 @@ def encode(
     compression: str = "none",
     batch_size_bytes: int = 16384,
     salts: bytes | None = None,
+    hashed: bool = True,
 ) -> EncodedBatches: ...

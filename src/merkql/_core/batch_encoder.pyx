@@ -1,4 +1,4 @@
-"""Records to Kafka RecordBatch v2 bytes and leaf hashes, in one pass without the GIL.
+"""Records to Kafka RecordBatch v2 bytes and, in the same pass, leaf hashes, without the GIL.
 
 Follows a plan of where batches end (batch_plan), compresses where asked. Formats:
 docs/formats/kafka-record-batch.md and docs/formats/record.md.
@@ -54,7 +54,7 @@ cdef enum:
 @cython.final
 @cython.no_gc
 cdef class EncodedBatches:
-    """Batches back to back in `data`, the hash of every leaf, and one tuple a batch.
+    """Batches back to back in `data`, the hash of every leaf if asked for, and one tuple a batch.
 
     A tuple of `batches` is (first offset, position in data, size, record count, largest
     timestamp).
@@ -76,13 +76,14 @@ cdef class EncodedBatches:
 
 def encode(
     list accumulators not None, long long first_offset, *, str compression not None="none",
-    Py_ssize_t batch_size_bytes=16384, bytes salts=None,
+    Py_ssize_t batch_size_bytes=16384, bytes salts=None, bint hashed=True,
 ):
     """Encodes the accumulators' records in order, as the offsets from `first_offset` on.
 
     A batch is closed before its records would pass `batch_size_bytes`; it always holds one.
     `compression` is "none" or "lz4"; a batch that LZ4 does not shrink stays plain. `salts` is 16
-    bytes a record. The GIL is released but for small writes.
+    bytes a record. Without `hashed` there are no leaf hashes: batch_leaves makes them of the data.
+    The GIL is released but for small writes.
 
     Raises ValueError for nothing to encode and for offsets beyond 64 bits.
     """
@@ -104,6 +105,7 @@ def encode(
         raise ValueError(f"{count} records need {SALT_SIZE} bytes of salts each, not {len(salts)}")
     plan.count = count
     plan.first_offset = first_offset
+    plan.hashed = hashed
     plan.salts = NULL
     if salts is not None:
         plan.salts = <const unsigned char*>PyBytes_AS_STRING(salts)
@@ -127,7 +129,7 @@ cdef EncodedBatches _encode(
     try:
         make_plan(plan, accumulators, batch_size)
         encoded.data = PyBytes_FromStringAndSize(NULL, plan.size)
-        encoded.leaf_hashes = PyBytes_FromStringAndSize(NULL, plan.count * HASH_SIZE)
+        encoded.leaf_hashes = PyBytes_FromStringAndSize(NULL, plan.count * HASH_SIZE * plan.hashed)
         out = <unsigned char*>PyBytes_AS_STRING(encoded.data)
         hashes = <unsigned char*>PyBytes_AS_STRING(encoded.leaf_hashes)
         if plan.size >= GIL_RELEASE_SIZE:
@@ -150,7 +152,7 @@ cdef EncodedBatches _encode(
 cdef int _write(
     const Plan* plan, unsigned char* out, unsigned char* hashes, bint with_checksum
 ) noexcept nogil:
-    """Writes and hashes every batch. Returns -1 out of memory."""
+    """Writes every batch, and hashes it. Returns -1 out of memory."""
     cdef LeafRun run
     cdef Py_ssize_t index
     cdef int failed = leaf_run_begin(&run, hashes)
@@ -181,6 +183,8 @@ cdef int _write_batch(
         at = _write_record(
             at, record, record.timestamp_ms - batch.base_timestamp_ms, index - batch.first
         )
+        if not plan.hashed:
+            continue
         view.key = record.key
         view.key_size = record.key_size
         view.value = record.value

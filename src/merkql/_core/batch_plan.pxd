@@ -22,6 +22,7 @@ cdef struct Plan:
     size_t size                     # of all batches
     long long first_offset
     const unsigned char* salts      # NULL: none
+    bint hashed                     # whether the leaves are hashed as well
 
 
 # Plans the records of the accumulators. free_plan releases what it set aside, also when it fails.

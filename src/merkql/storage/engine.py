@@ -30,6 +30,7 @@ from merkql.storage.directory import (
 from merkql.storage.entries import is_directory, wal_files
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
+from merkql.storage.hasher import Hasher
 from merkql.storage.history import CheckpointMaker
 from merkql.storage.maintenance import Maintenance, sync_segments
 from merkql.storage.mounts import warn_of_network
@@ -94,7 +95,8 @@ class Engine:
         self._sections.clear()
         wal = Wal(files, directory, seed=self.info.seed, next_sequence=self._last_sequence + 1)
         wal.adopt_files()
-        self.writer = Writer(wal, self.arrivals, self.maintenance.wake)
+        self._hasher = Hasher(self._add_thread)
+        self.writer = Writer(wal, self.arrivals, self.maintenance.wake, self._hasher)
         self.pool.on_failed_sync = self.writer.fail
         if self._clean:
             self.writer.before_first_write = self._remove_clean_mark
@@ -250,6 +252,7 @@ class Engine:
         self.maintenance.stop()
         if self.committer is not None:
             self.committer.stop()
+            self._hasher.close()
             self.writer.wal.close(clean=False)
         self.pool.close()
         self.arrivals.close()

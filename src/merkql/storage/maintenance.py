@@ -116,7 +116,7 @@ def tend(writer: Writer) -> None:
     """Sync what is due and prepare a WAL file; a failed sync stops the writer."""
     if writer.failure is not None:
         return
-    writer.start_writeback()
+    writer.prepare()
     if writer.wants_sync:
         sync_segments(writer)  # first: it may free the file that is wanted
     if writer.wal.wants_file:

@@ -77,19 +77,18 @@ class OffsetIndex:
         self._columns: Columns | None = None if count else _columns_of(b"")
         self._lock = threading.Lock()  # of who loads the columns and who makes them longer
 
-    def append(self, entries: list[IndexEntry]) -> None:
-        """Write the entries of new batches behind the last; derived, so not synced here."""
-        data = b"".join(map(encode_entry, entries))
+    def append(self, data: bytes) -> None:
+        """Write encoded entries of new batches behind the last; derived, so not synced here."""
         self._pool.write(self.path, data, self.count * ENTRY_SIZE)
         with self._lock:
             columns = self._columns
             if columns is not None:
                 offsets, words, timestamps = columns
-                for first, position, check, timestamp in _ENTRY.iter_unpack(data):
-                    timestamps.append(timestamp)
-                    words.append(position | check << 32)
-                    offsets.append(first)  # last: readers search it without the lock
-            self.count += len(entries)
+                new_offsets, new_words, new_timestamps = _columns_of(data)
+                timestamps.extend(new_timestamps)
+                words.extend(new_words)
+                offsets.extend(new_offsets)  # last: readers search it without the lock
+            self.count += len(data) // ENTRY_SIZE
 
     def extend_to(self, count: int) -> None:
         """Have ``count`` entries: more that another process appended, or fewer again.

@@ -6,6 +6,7 @@ read. What a successor needs is on the tail page after every commit. It is made 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_encoder import EncodedBatches, encode
+from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
 from merkql.errors import CorruptionError, UnknownTopicError, again
@@ -31,6 +33,7 @@ from merkql.storage.tree_file import TreeFiles
 logger = logging.getLogger("merkql.storage")
 BATCH_SIZE_PLAIN = 16 << 10
 BATCH_SIZE_COMPRESSED = 64 << 10
+HASH_LATER_BYTES = 64 << 10  # of plain records: more are hashed while the WAL is synced
 SALT_SIZE = 16
 HASH_SIZE = 32
 TREE_PREALLOCATION_MIN = 4096
@@ -58,15 +61,30 @@ class PartitionId:
     index: int
 
 
-@dataclass(slots=True, eq=False)
 class Prepared:
-    """A group's records for one partition, encoded and hashed, and the tree after them."""
+    """A group's records for one partition, encoded, and the tree after them once it is hashed."""
 
-    log: PartitionLog
-    batches: EncodedBatches
-    salts: bytes
-    frontier: Frontier
-    additions: list[tuple[int, int, bytes]]
+    __slots__ = ("_hashing", "additions", "batches", "frontier", "log", "salts")
+
+    def __init__(self, log: PartitionLog, batches: EncodedBatches, salts: bytes) -> None:
+        self.log = log
+        self.batches = batches
+        self.salts = salts
+        self.frontier: Frontier | None = None
+        self.additions: list[tuple[int, int, bytes]] = []
+        self._hashing = threading.Lock()
+
+    def hash(self) -> Frontier:
+        """The tree with these records; the first thread to ask makes it, others wait for that."""
+        with self._hashing:
+            if self.frontier is None:
+                hashes = self.batches.leaf_hashes or leaf_hashes(
+                    self.batches.data, salts=self.salts or None
+                )
+                frontier = self.log.frontier.copy()
+                self.additions = frontier.append(hashes)
+                self.frontier = frontier  # last: it says that all is there
+            return self.frontier
 
     def section(self) -> Section:
         return Section(
@@ -175,8 +193,9 @@ class PartitionLog:
             self._reserve_salts(count)
 
     def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
-        """Encode and hash the group's records; changes nothing."""
+        """Encode the group's records, and hash them if they are few; changes nothing."""
         plain = self.settings.compression == "none"
+        size = sum(accumulator.size_bytes for accumulator in accumulators)
         salts = b""
         if self.settings.erasable:
             salts = os.urandom(SALT_SIZE * sum(map(len, accumulators)))
@@ -186,21 +205,21 @@ class PartitionLog:
             compression=self.settings.compression,
             batch_size_bytes=BATCH_SIZE_PLAIN if plain else BATCH_SIZE_COMPRESSED,
             salts=salts or None,
+            hashed=size < HASH_LATER_BYTES or not plain,
         )
-        frontier = self.frontier.copy()
-        additions = frontier.append(batches.leaf_hashes)
-        return Prepared(self, batches, salts, frontier, additions)
+        return Prepared(self, batches, salts)
 
     def apply(self, prepared: Prepared) -> None:
         """Write what the WAL now holds to segment, index and tree, and make it visible."""
         batches = prepared.batches
+        frontier = prepared.hash()
         self.active.rewind(*self._tip[1:])  # a leader may have been interrupted in this method
         self.active.append(batches.data, batches.batches)
         self.tree.write(prepared.additions)
         if prepared.salts:
             path = layout.tree_salts(self.tree.directory)
             self.pool.write(path, prepared.salts, SALT_SIZE * self.end_offset, critical=True)
-        self.frontier = prepared.frontier
+        self.frontier = frontier
         self.move_end(self.end_offset + batches.count)
         self.write_tail_page()
 
@@ -273,6 +292,16 @@ class PartitionLog:
                 self.active.sync_index()
                 self.tree.sync()
                 self.checkpoint = tip
+
+    def prepare(self) -> None:
+        """Work ahead of the writer, and write out behind it, so that it need not wait for either.
+
+        Space that cannot be had is the writer's to report when it needs it.
+        """
+        with self._sync_lock, contextlib.suppress(OSError):
+            if not self.retired:
+                self.active.start_writeback()
+                self.active.prepare()
 
     def retire(self) -> None:
         """The topic is being deleted: nothing is written or synced any more."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from merkql._core.batch_fields import HEADER_SIZE, BatchFields, peek
 from merkql._core.batch_header import ScanResult, scan
+from merkql._core.index_entries import encode_entries
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
@@ -22,7 +23,6 @@ from merkql.storage.offset_index import (
     IndexDamagedError,
     IndexEntry,
     OffsetIndex,
-    running_entries,
 )
 from merkql.storage.scanned_index import ScannedIndex
 
@@ -31,6 +31,7 @@ PREALLOCATION_MIN = 64 << 10
 PREALLOCATION_MAX = 8 << 20
 INDEX_PREALLOCATION = 4096
 WRITEBACK_MIN = 256 << 10
+AHEAD = 4 << 20  # space that is ready before the writer comes to it, once it writes much
 
 BatchTuple = tuple[int, int, int, int, int]  # first offset, position, size, count, max timestamp
 
@@ -174,6 +175,17 @@ class ActiveSegment(Segment):
             self._pool.allocate(self.index.path, begin, target - begin)
             self._index_allocated = target
 
+    def prepare(self) -> None:
+        """Have space ready ahead of the writer, pages and all: new ones cost more than the copy.
+
+        Beside the writer, but not beside ``trim``.
+        """
+        begin = self._allocated
+        if begin - self._position < AHEAD and self._position >= AHEAD:
+            self._pool.allocate(self.path, begin, PREALLOCATION_MAX, loaded=True)
+            if begin == self._allocated:  # else the writer was quicker
+                self._allocated = begin + PREALLOCATION_MAX
+
     def rewind(self, position: int, index_count: int) -> None:
         """Forget what an interrupted append did beyond this point; it is done again."""
         self._position = position
@@ -182,10 +194,10 @@ class ActiveSegment(Segment):
     def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
         """Write whole batches behind the last; not durable before ``sync``."""
         self._pool.write(self.path, data, self._position, critical=True)
-        entries = running_entries(batches, self._position, self.largest_timestamp_ms)
+        entries, largest = encode_entries(batches, self._position, self.largest_timestamp_ms)
         self.index.append(entries)
         self._position += len(data)
-        self.largest_timestamp_ms = entries[-1].largest_timestamp_ms
+        self.largest_timestamp_ms = largest
 
     def start_writeback(self) -> None:
         """Have what was appended written out steadily: a burst would hold the WAL's syncs up."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from merkql.errors import MerkqlError, WriterFailedError
 from merkql.storage.arrivals import Arrivals
+from merkql.storage.hasher import Hasher
 from merkql.storage.partition_log import PartitionLog, Prepared
 from merkql.storage.wal import Wal
 
@@ -84,10 +85,13 @@ class _Pending:
 class Writer:
     """The write path of one broker."""
 
-    def __init__(self, wal: Wal, arrivals: Arrivals, wake_maintenance: Callable[[], None]) -> None:
+    def __init__(
+        self, wal: Wal, arrivals: Arrivals, wake_maintenance: Callable[[], None], hasher: Hasher
+    ) -> None:
         self.wal = wal
         self._arrivals = arrivals
         self._wake_maintenance = wake_maintenance
+        self._hasher = hasher
         self._pending: _Pending | None = None
         self._failure: BaseException | None = None
         self._applied_lock = threading.Lock()
@@ -163,15 +167,15 @@ class Writer:
         with self._applied_lock:
             self._unsynced.pop(log, None)
 
-    def start_writeback(self) -> None:
-        """Begin to write out what the segments were given, as far as it is due."""
+    def prepare(self) -> None:
+        """Have the segments that are written much ready for more, if it is due."""
         with self._applied_lock:
             if self._unsynced_bytes - self._written_back_bytes < WRITEBACK_EVERY_BYTES:
                 return
             self._written_back_bytes = self._unsynced_bytes
             logs = list(self._unsynced)
         for log in logs:
-            log.active.start_writeback()
+            log.prepare()
 
     @property
     def has_work(self) -> bool:
@@ -212,6 +216,9 @@ class Writer:
                 _refuse(pending.requests, error)  # nothing was written: the next may succeed
                 return
         if pending.durable:
+            for one in pending.prepared:
+                if not one.batches.leaf_hashes:
+                    self._hasher.put(one)
             self.wal.sync()
         size = 0
         for one in pending.prepared:
