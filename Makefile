@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest
 SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_core/c/*)
 
-.PHONY: demo build debug test test-slow crash bench lint fix docs wheels clean
+.PHONY: demo build debug test test-slow crash crash-all bench lint fix docs wheels clean
 
 demo: build
 	$(BIN)/python examples/flights.py
@@ -26,8 +26,13 @@ test: build $(VENV)/test
 test-slow: build $(VENV)/interop
 	$(PYTEST) -m "slow or exhaustive or interop"
 
+# Every crash state of every sequence of one and two operations, and of some of three.
 crash: build $(VENV)/test
-	$(PYTEST) -m "not exhaustive" tests/crash
+	PYTHONPATH=tests $(BIN)/python -m crash.explore --length 2 --sample 30
+
+# Of all sequences of three: hours.
+crash-all: build $(VENV)/test
+	PYTHONPATH=tests $(BIN)/python -m crash.explore --length 3
 
 bench: build $(VENV)/bench
 	$(BIN)/python asv_benchmarks/run.py

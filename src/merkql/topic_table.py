@@ -17,7 +17,7 @@ from merkql.errors import (
 from merkql.storage import layout
 from merkql.storage.engine import Engine
 from merkql.storage.entries import is_directory, topic_entries
-from merkql.storage.files import remove_tree
+from merkql.storage.files import remove_leftover, remove_tree
 from merkql.topic import Topic, TopicConfig, make_partition_directories, read_topic, write_topic
 
 logger = logging.getLogger("merkql.recovery")
@@ -55,8 +55,18 @@ class TopicTable:
             elif topic_id not in deleted:
                 logger.warning("the write-ahead log names a topic %s", topic_id.hex())
         self._engine.start_writing(set(deleted))
+        self._finish_deletions(deleted, in_wal={topic_id for topic_id, _ in wanted})
+
+    def _finish_deletions(self, deleted: dict[bytes, str], in_wal: set[bytes]) -> None:
+        """Remove what interrupted deletions left, as `delete` does: the last trace of a topic goes
+        when the WAL has forgotten it."""
+        named = not in_wal.isdisjoint(deleted)
         for path in deleted.values():
-            remove_tree(self._engine.pool.files, path)
+            remove_tree(self._engine.pool.files, path, keep=named)
+        if named:
+            self._engine.forget_wal()
+            for path in deleted.values():
+                remove_tree(self._engine.pool.files, path)
 
     def names(self) -> list[str]:
         """The names of all topics, sorted."""
@@ -198,6 +208,8 @@ class TopicTable:
                     remove_tree(engine.pool.files, path)
             else:
                 self._read(path, entry)
+                if not engine.read_only:
+                    remove_leftover(engine.pool.files, layout.topic_config(path))
         return deleted
 
     def _entries(self) -> list[str]:

@@ -27,9 +27,11 @@ root, seed, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 draw = random.Random(seed)
 said, offered = [], []          # what calls returned; what they were given
 stop = threading.Event()
+armed = False  # another thread may take a signal late, when the call it was meant for has returned
 
 def interrupt(number, frame):
-    raise KeyboardInterrupt
+    if armed:
+        raise KeyboardInterrupt
 
 def beside():
     turn = 0
@@ -49,7 +51,7 @@ for first in ("first 0", "first 1"):
     offered.append(first)
     place = producer.send("t", first, partition=int(first[-1]))
     said.append((place.partition, place.offset, first))
-thread = threading.Thread(target=beside)
+thread = threading.Thread(target=beside, daemon=True)
 thread.start()
 signal.signal(signal.SIGALRM, interrupt)
 hits = 0
@@ -58,10 +60,12 @@ for turn in range(rounds):
     offered += values
     records = [ProducerRecord("t", v, partition=draw.randrange(2)) for v in values]
     try:
+        armed = True
         signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.00001, 0.0008))
         places = producer.send_batch(records)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        armed = False
     except KeyboardInterrupt:
+        armed = False
         hits += 1
         continue
     said += [(m.partition, m.offset, v) for m, v in zip(places, values)]

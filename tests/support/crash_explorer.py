@@ -1,7 +1,7 @@
 """Visits the states that crashes in a workload may leave, and judges recovery from each.
 
-From every state: open, compare, append, crash again, open, compare, close, open. From some: crash
-in the middle of the recovery, one level deep.
+The workload runs once on a recording seam; `support.disk_model` gives the states, told apart by
+their bytes; `support.crash_judge` says whether recovery from one is right.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pytest
 
-from merkql import BrokerConfig
-from merkql.broker import Broker
-from merkql.storage.files import VolatileFiles
-from support.crash_oracle import Expectation, append_more, check_broker
-from support.crash_session import CrashSession, pinned, reboot
+from support.crash_judge import Checks, CrashedAgainError, judge, seen_by_a_reader
+from support.crash_oracle import Expectation, Seen
+from support.crash_session import CrashSession, pinned
 from support.disk_model import DiskModel, Image, write_image
-from support.log_model import LogModel
-from support.recorder import RecordingFiles
+from support.recorder import Entry
 
 Workload = Callable[[CrashSession], None]
 
@@ -35,6 +33,7 @@ class Findings:
     states: int = 0
     distinct: int = 0
     failures: list[str] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)  # of the failures
 
 
 @dataclass
@@ -44,8 +43,22 @@ class Limits:
     seed: int = 1
     visits: int = 200  # about how many states
     deep_share: float = 0.02  # of the visited states: crashes in their recovery too
+    twice_share: float = 0.15  # of the visited states: recovered twice, byte for byte
+    readers_share: float = 0.1  # of the moments: read by another process meanwhile
     failures_max: int = 3
     begin: float = 0.0  # crashes before this part of the journal are left out
+    only_last: bool = False  # crashes before the last ("mark", "operation") are left out
+    news: bool = False  # between calls: of files just left alone, all or nothing
+    state: str = ""  # visit this state alone
+
+
+class _Crash(NamedTuple):
+    power_cut: bool
+    label: str
+    make_image: Callable[[], Image]
+    promised: int
+    offered: int
+    seen: Seen
 
 
 class Explorer:
@@ -57,13 +70,16 @@ class Explorer:
         workload: Workload,
         limits: Limits | None = None,
         plant: Callable[[pytest.MonkeyPatch], None] = lambda patch: None,
+        seen: set[bytes] | None = None,
     ) -> None:
+        """``seen``: digests of states visited before, by other explorers too."""
         self._scratch = scratch
         self._plant = plant
         self._limits = limits or Limits()
         self._rng = random.Random(self._limits.seed)
-        self._seen: set[bytes] = set()
+        self._seen: set[bytes] = set() if seen is None else seen
         self._names = itertools.count()
+        self._patch: pytest.MonkeyPatch
         self.findings = Findings()
         with pinned(self._limits.seed) as patch:
             plant(patch)
@@ -71,147 +87,125 @@ class Explorer:
             os.makedirs(root)
             session = CrashSession(root)
             workload(session)
-            if not session.broker.closed:
-                session.broker._engine.abandon()
-                session.broker.closed = True
+            session.end()
             self.journal = session.files.journal
             self._models = session.models
             shutil.rmtree(root)
+        self._model_digests = [_digest(repr(model)) for model in self._models]
 
     def run(self) -> Findings:
         """Visit a choice of the states; the same for the same seed."""
-        total = sum(1 for _ in self._crashes())
-        share = self._limits.visits / total
-        with pinned(self._limits.seed) as self._patch:
+        limits = self._limits
+        share = 1.0
+        if limits.visits < 1 << 30:
+            share = limits.visits / max(1, sum(1 for _ in self._crashes(reading=False)))
+        with pinned(limits.seed) as self._patch:
             self._plant(self._patch)
-            for power_cut, label, make_image, promised, offered in self._crashes():
+            for crash in self._crashes(reading=True):
                 self.findings.states += 1
-                if self._rng.random() >= share:
+                if share < 1 and self._rng.random() >= share:
                     continue
-                image = make_image()
-                if not self._is_new(image, (power_cut, promised, offered)):
+                image = crash.make_image()
+                digest = self._key(image, crash)
+                if digest in self._seen or not digest.hex().startswith(limits.state):
                     continue
+                self._seen.add(digest)
                 self.findings.distinct += 1
-                self._visit(
-                    label,
-                    image,
-                    Expectation(self._models[promised], self._models[offered], power_cut),
-                )
-                if len(self.findings.failures) >= self._limits.failures_max:
+                self._visit(crash, image, digest)
+                if len(self.findings.failures) >= limits.failures_max:
                     break
         return self.findings
 
-    def _crashes(self) -> Iterator[tuple[bool, str, Callable[[], Image], int, int]]:
-        disk = DiskModel()
-        rng = random.Random(self._limits.seed)
+    def _crashes(self, *, reading: bool) -> Iterator[_Crash]:
+        disk, limits = DiskModel(), self._limits
+        rng = random.Random(limits.seed)
         promised = offered = 0
+        seen: Seen = {}
         for number, entry in enumerate(self.journal):
             if entry[0] != "mark":
                 disk.follow(entry)
             elif entry[1] == "begin":
                 offered = entry[2]
                 continue
-            else:
+            elif entry[1] == "done":
                 promised = entry[2]
-            if number < self._limits.begin * len(self.journal):
+            if number < self._begin():
                 continue
-            where = f"after {number} {_short(entry)}"
-            yield False, f"{where}: killed", disk.running, promised, offered
-            for label, make_image in disk.states(rng):
-                yield True, f"{where}: power cut, {label}", make_image, promised, offered
+            if reading and self._rng.random() < limits.readers_share:
+                self._read_beside(disk.running(), offered, seen, f"after {number}")
+            where = f"after {number} {short(entry)}"
+            yield _Crash(False, f"{where}: killed", disk.running, promised, offered, seen)
+            news = limits.news and entry[0] != "mark"
+            for label, make_image in disk.states(rng, news=news):
+                text = f"{where}: power cut, {label}"
+                yield _Crash(True, text, make_image, promised, offered, seen)
 
-    def _is_new(self, image: Image, rest: object) -> bool:
-        digest = hashlib.blake2b(repr(rest).encode(), digest_size=16)
-        for name in sorted(image):
-            content = image[name]
-            digest.update(name.encode() + (b"/" if content is None else b"\0%d " % len(content)))
-            digest.update(content or b"")
-        key = digest.digest()
-        new = key not in self._seen
-        self._seen.add(key)
-        return new
+    def _begin(self) -> float:
+        if not self._limits.only_last:
+            return self._limits.begin * len(self.journal)
+        marks = [n for n, entry in enumerate(self.journal) if entry[:2] == ("mark", "operation")]
+        return marks[-1] if marks else 0
 
-    def _visit(self, label: str, image: Image, expectation: Expectation) -> None:
+    def _read_beside(self, image: Image, offered: int, seen: Seen, label: str) -> None:
+        """What another process sees now has to be there after any crash from now on."""
         root = self._fresh()
         write_image(image, root)
-        deep = self._rng.random() < self._limits.deep_share
-        files = RecordingFiles(root) if deep else VolatileFiles()
-        disk = DiskModel(root, files.names()) if isinstance(files, RecordingFiles) else None
         try:
-            judge(root, files, expectation, self._patch)
+            seen.update(seen_by_a_reader(root, self._models[offered], self._patch))
         except Exception as error:
-            self.findings.failures.append(f"{label}\n    {type(error).__name__}: {error}")
-        else:
-            if disk is not None and isinstance(files, RecordingFiles):
-                self._visit_recovery(label, disk, files, expectation)
+            self._fail(f"{label}: read beside the writer", error, image)
         shutil.rmtree(root)
 
-    def _visit_recovery(
-        self, label: str, disk: DiskModel, files: RecordingFiles, expectation: Expectation
-    ) -> None:
-        """Crash states within the recovery that `judge` just did: up to its first mark."""
-        for number, entry in enumerate(files.journal):
-            if entry[0] == "mark":
-                return
-            disk.follow(entry)
-            states = list(disk.states(self._rng))
-            for below, make_image in self._rng.sample(states, min(3, len(states))):
-                root = self._fresh()
-                write_image(make_image(), root)
-                try:
-                    judge(root, VolatileFiles(), expectation, self._patch)
-                except Exception as error:
-                    self.findings.failures.append(
-                        f"{label}\n  and again in its recovery after {number} {_short(entry)}: "
-                        f"{below}\n    {type(error).__name__}: {error}"
-                    )
-                    return
-                finally:
-                    shutil.rmtree(root)
+    def _key(self, image: Image, crash: _Crash) -> bytes:
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self._model_digests[crash.promised] + self._model_digests[crash.offered])
+        digest.update(b"power" if crash.power_cut else b"kill")
+        for name in sorted(image):
+            content = image[name]
+            if name == "lock" and content:
+                content = b"a process id"
+            digest.update(name.encode() + (b"/" if content is None else b"\0%d " % len(content)))
+            digest.update(content or b"")
+        return digest.digest()
+
+    def _visit(self, crash: _Crash, image: Image, digest: bytes) -> None:
+        root = self._fresh()
+        write_image(image, root)
+        limits, draw = self._limits, random.Random(digest)
+        alone = bool(limits.state)
+        checks = Checks(
+            twice=alone or draw.random() < limits.twice_share,
+            deep=alone or draw.random() < limits.deep_share,
+            scratch=self._fresh(),
+            rng=draw,
+        )
+        promised, offered = self._models[crash.promised], self._models[crash.offered]
+        expectation = Expectation(promised, offered, crash.power_cut, dict(crash.seen))
+        try:
+            judge(root, expectation, self._patch, checks)
+        except Exception as error:
+            self._fail(f"{crash.label}\n    state {digest.hex()}", error, image)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+            shutil.rmtree(checks.scratch, ignore_errors=True)
+
+    def _fail(self, label: str, error: Exception, image: Image) -> None:
+        text = f"{label}\n    {type(error).__name__}: {error}"
+        if isinstance(error, CrashedAgainError):
+            text += f"\n    {type(error.__cause__).__name__}: {error.__cause__}"
+        self.findings.failures.append(text)
+        self.findings.images.append(image)
 
     def _fresh(self) -> str:
         return os.path.join(self._scratch, str(next(self._names)))
 
 
-def judge(
-    root: str,
-    files: VolatileFiles | RecordingFiles,
-    expectation: Expectation,
-    patch: pytest.MonkeyPatch,
-) -> None:
-    """Open what a crash left, three times, and compare; ``AssertionError`` where it is wrong."""
-    reboot(patch, 2 if expectation.power_cut else 1)
-    broker = Broker(BrokerConfig(root), files)
-    try:
-        if isinstance(files, RecordingFiles):
-            files.mark("recovered")
-        held = check_broker(broker, expectation)
-        append_more(broker.producer(), held)
-    finally:
-        broker._engine.abandon()  # the second crash, of the process
-        broker.closed = True
-    exactly = _with_commits(held, expectation)
-    for _ in range(2):  # recovered again, then after a clean close
-        with Broker(BrokerConfig(root), files) as broker:
-            check_broker(broker, exactly)
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
-def _with_commits(held: LogModel, expectation: Expectation) -> Expectation:
-    after = held.copy()
-    for one in (expectation.promised, expectation.offered):
-        for name, topic in one.topics.items():
-            if name in after.topics:
-                for mine, theirs in zip(
-                    after.topics[name].partitions, topic.partitions, strict=False
-                ):
-                    mine.start = max(mine.start, theirs.start)
-    before = after.copy()
-    before.committed = expectation.promised.committed
-    after.committed = expectation.offered.committed
-    return Expectation(before, after, power_cut=False)
-
-
-def _short(entry: tuple[object, ...]) -> str:
+def short(entry: Entry) -> str:
+    """A journal's line for people."""
     return " ".join(
         f"{len(part)} bytes" if isinstance(part, bytes) else str(part) for part in entry
     )

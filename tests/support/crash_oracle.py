@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, field
 
 from merkql.broker import Broker
 from merkql.producer import Producer
 from merkql.storage.partition import Partition
 from support.log_model import Event, LogModel, PartitionModel, TopicModel, root_of
+
+Seen = dict[tuple[bytes, int], int]  # the end a reader was shown, by topic id and partition
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Expectation:
     promised: LogModel
     offered: LogModel
     power_cut: bool  # else the process died and the machine lived
+    seen: Seen = field(default_factory=dict)
 
 
 def check_broker(broker: Broker, expectation: Expectation) -> LogModel:
@@ -33,6 +38,7 @@ def check_broker(broker: Broker, expectation: Expectation) -> LogModel:
         least = promised.topics.get(name)
         assert most is not None
         held.topics[name] = _check_topic(broker, name, (least, most), expectation.power_cut)
+        _check_seen(broker, name, expectation)
     _check_commits(broker, expectation)
     return held
 
@@ -53,8 +59,69 @@ def _check_topic(
             if power_cut and not most.durable:
                 groups_least = before.synced
         events = check_partition(partition, possible, groups_least, most)
-        held.partitions.append(PartitionModel([events], 0))
+        held.partitions.append(PartitionModel([events] if events else [], 0))
     return held
+
+
+def _check_seen(broker: Broker, name: str, expectation: Expectation) -> None:
+    """What a reader was shown is not gone, whatever had been acknowledged."""
+    topic = broker.topic(name)
+    if expectation.power_cut and topic.config.durability != "fsync":
+        return
+    for partition in topic.partitions():
+        end = expectation.seen.get((topic.id, partition.index), 0)
+        assert partition.end_offset >= end, (
+            f"{name}/{partition.index} was read to {end} and ends at {partition.end_offset}"
+        )
+
+
+def check_reader(
+    reader: Broker, offered: LogModel, promised: LogModel | None = None
+) -> dict[tuple[bytes, int], int]:
+    """What a process that only reads is shown is what was offered; returns the ends it was shown.
+
+    A partition or topic that a crash left half made may be an error to it, never another record.
+    """
+    seen: Seen = {}
+    for name in reader.topics():
+        topic = reader.topic(name)
+        models = [m.topics[name] for m in (offered, promised) if m is not None and name in m.topics]
+        assert models, f"a reader is shown a topic {name} that nobody made"
+        for partition in topic.partitions():
+            possible = [
+                m.partitions[partition.index] for m in models if partition.index < len(m.partitions)
+            ]
+            start, end = partition.start_offset, partition.end_offset
+            found = [
+                Event(r.value, r.key, r.timestamp_ms, r.headers)
+                for r in partition.read_range(start, end)
+            ]
+            assert any(found == one.events()[start:end] for one in possible) or not found, (
+                f"a reader is shown other records in {name}/{partition.index}, {start} to {end}"
+            )
+            seen[topic.id, partition.index] = end
+    return seen
+
+
+_OURS = re.compile(
+    r"""merkql\.json|lock|clean|wal|wal/\d{8}\.wal|topics|groups
+    |topics/[^./][^/]*(/topic\.json|/\d+(/(\d{20}\.(log|index)|tail|start|checkpoints|tree)
+        |/tree/(h\d\d|salts))?)?
+    |groups/[^./][^/]*(/((offsets|assignment)(\.tmp)?|lock|members(/[^/.]+)?))?""",
+    re.VERBOSE,
+)
+
+
+def check_leftovers(root: str) -> None:
+    """Nothing is left in a closed directory that has no business there."""
+    strangers = []
+    for path, directories, names in os.walk(root):
+        for name in [*directories, *names]:
+            below = os.path.relpath(os.path.join(path, name), root)
+            if not _OURS.fullmatch(below):
+                strangers.append(below)
+    assert not strangers, f"left behind: {strangers}"
+    assert not os.listdir(os.path.join(root, "wal")), "a clean close leaves WAL files"
 
 
 def check_partition(
@@ -76,6 +143,9 @@ def check_partition(
         assert record.offset == offset
         found = Event(record.value, record.key, record.timestamp_ms, record.headers)
         assert found == events[offset], f"{where} has another record at {offset}"
+    for size, root in possible.roots.items():
+        if size <= end:
+            assert partition.root(size) == root, f"{where} has another root at {size} than it had"
     if not topic.erasable:
         assert partition.root() == root_of(events), f"{where} has another root"
         for size in {1, end // 2, end - 1} & set(range(1, end)):
@@ -105,12 +175,13 @@ def append_more(producer: Producer, held: LogModel) -> None:
 
 
 def _check_commits(broker: Broker, expectation: Expectation) -> None:
-    wanted = {**expectation.promised.committed, **expectation.offered.committed}
-    for (group, topic, partition), offset in wanted.items():
+    promised, offered = expectation.promised.committed, expectation.offered.committed
+    for key in {**promised, **offered}:
+        group, topic, partition = key
         if topic not in broker.topics():
             continue
         with broker.consumer(group, auto_commit=False) as consumer:
             consumer.assign([(topic, partition)])
             found = consumer.committed((topic, partition))
-        possible = {expectation.promised.committed.get((group, topic, partition)), offset}
+        possible = {promised.get(key), offered.get(key)}
         assert found in possible, f"group {group} committed {found}, possible {possible}"

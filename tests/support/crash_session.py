@@ -5,16 +5,19 @@ Everything that is random or has a thread of its own is pinned, so that one seed
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
-from merkql import BrokerConfig, ProducerRecord, RetentionConfig
+from merkql import BrokerConfig, ProducerRecord, RetentionConfig, WriterFailedError
 from merkql.broker import Broker
-from merkql.storage import engine, maintenance, partition_log, wal
+from merkql.storage import directory, engine, maintenance, partition_log, wal
 from support.log_model import Event, LogModel, PartitionModel, TopicModel
 from support.recorder import RecordingFiles
 
@@ -28,6 +31,8 @@ def pinned(seed: int = 1) -> Iterator[pytest.MonkeyPatch]:
     draw = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "urandom", draw.randbytes)
+        clock = SimpleNamespace(time_ns=lambda: 1_700_000_000 * 10**9, time=time.time)
+        patch.setattr(directory, "time", clock)
         patch.setattr(maintenance.Maintenance, "wake", lambda self: None)
         patch.setattr(maintenance.Maintenance, "watch_retention", lambda self: None)
         patch.setattr(wal, "FILE_SIZE_MIN", WAL_FILE_SIZE)
@@ -153,7 +158,44 @@ class CrashSession:
         self._step(lambda: self.broker.topic(topic).alter(retention=config), change)
 
     def delete(self, topic: str) -> None:
-        self._step(lambda: self.broker.delete_topic(topic), lambda m: m.topics.pop(topic) and None)
+        def change(model: LogModel) -> None:
+            del model.topics[topic]
+            model.committed = {
+                place: offset for place, offset in model.committed.items() if place[1] != topic
+            }
+
+        self._step(lambda: self.broker.delete_topic(topic), change)
+
+    def send_with_failing_sync(self, topic: str, partition: int, event: Event) -> None:
+        """The sync of the WAL fails and loses the frame; the broker is closed and opened again.
+
+        What became of the record is settled by opening: there, or not.
+        """
+        log = self.models[-1].topics[topic].partitions[partition]
+        before = len(log.events())
+
+        def work() -> None:
+            self.files.failing_syncs = 1
+            with pytest.raises((OSError, WriterFailedError), match="Input/output"):
+                self.producer.send_batch([_record(topic, partition, event)])
+            self.files.failing_syncs = 0
+            with contextlib.suppress(OSError, WriterFailedError):
+                self.broker.close()
+            self.open()
+            if self.broker.topic(topic).partition(partition).end_offset == before:
+                self.models[-1].topics[topic].partitions[partition].groups.pop()
+
+        self._step(work, lambda m: m.topics[topic].partitions[partition].groups.append([event]))
+
+    def operation(self, name: str) -> None:
+        """A line in the journal for who wants to find where something begins."""
+        self.files.mark("operation", name)
+
+    def end(self) -> None:
+        """Let go of the broker without a word, if it is open."""
+        if not self.broker.closed:
+            self.broker._engine.abandon()
+            self.broker.closed = True
 
     def add_partitions(self, topic: str, count: int) -> None:
         def change(model: LogModel) -> None:
@@ -179,7 +221,16 @@ class CrashSession:
         self.files.mark("begin", len(self.models))
         self.models.append(after)
         work()
+        self._note_roots()
         self.files.mark("done", len(self.models) - 1)
+
+    def _note_roots(self) -> None:
+        """Of erasable topics, whose leaves depend on salts that the model does not know."""
+        for name, topic in self.models[-1].topics.items():
+            if topic.erasable and not self.broker.closed:
+                for partition, model in enumerate(topic.partitions):
+                    held = self.broker.topic(name).partition(partition)
+                    model.roots[held.end_offset] = held.root()
 
 
 def _record(topic: str, partition: int, event: Event) -> ProducerRecord:

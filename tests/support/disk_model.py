@@ -18,6 +18,7 @@ from support.recorder import Entry
 SECTOR = 512
 GROWN, GARBAGE = -1, -2  # in place of a first byte: the file has its new size
 TEARS_MAX = 12  # places where one write is torn: all of a small one, a choice of a large one's
+TEARS_OF_NEWS = 3
 
 Image = dict[str, bytes | None]  # by path; None for a directory
 
@@ -53,16 +54,23 @@ class DiskModel:
         self._durable: dict[int, dict[str, int | _Directory]] = {id(self._now): {}}
         self._directories = [self._now]  # keeps them alive: `_durable` is keyed by identity
         self._changes: list[_NameChange] = []
-        self._content: dict[int, bytearray] = {}
+        self._content: dict[int, bytearray] = {}  # durable
         self._pending: dict[int, list[Entry]] = {}
+        self._touched: int | str = -1  # what the last operation was done to
+        self._cached: dict[int, bytearray] = {}  # what processes see, of files whose sync failed
         if root:
             self._adopt(root, nodes or {})
 
     def follow(self, entry: Entry) -> None:
         """Take one line of the journal into account."""
         kind = entry[0]
+        self._touched = entry[1]
         if kind in ("write", "grow", "truncate"):
             self._pending[entry[1]].append(entry)
+            if entry[1] in self._cached:
+                _apply(self._cached[entry[1]], entry)
+        elif kind == "failed sync":
+            self._fail_sync(entry[1])
         elif kind == "sync":
             for one in self._pending[entry[1]]:
                 _apply(self._content[entry[1]], one)
@@ -77,16 +85,37 @@ class DiskModel:
             self._change(entry[1], self._new_directory())
         elif kind == "remove":
             self._change(entry[1], None)
+        elif kind == "link":
+            parent, _, name = entry[1].rpartition("/")
+            self._change(entry[2], self._directory(parent).entries[name])
         elif kind == "rename":
             self._rename(entry[1], entry[2])
+
+    def _fail_sync(self, node: int) -> None:
+        """The page cache keeps what was not written and calls it clean: no later sync writes it."""
+        content, operations = self._content[node], self._pending[node]
+        if node not in self._cached:
+            cached = self._cached[node] = bytearray(content)
+            for one in operations:
+                _apply(cached, one)
+        for one in operations:
+            if one[0] == "write":
+                _extend(content, one[2] + len(one[3]))  # sizes are metadata, and not lost
+            else:
+                _apply(content, one)
+        self._pending[node] = []
 
     def running(self) -> Image:
         """What the running system sees: every operation done."""
         return self._image(None, {n: _whole(ops) for n, ops in self._pending.items()})
 
-    def states(self, rng: random.Random) -> Iterator[tuple[str, Callable[[], Image]]]:
+    def states(
+        self, rng: random.Random, *, news: bool = False
+    ) -> Iterator[tuple[str, Callable[[], Image]]]:
         """Every image of the model (a choice where there are too many), with a word for it.
 
+        ``news``: of files that the last operation did not touch, only *nothing* and *everything*,
+        and a torn write among whole ones only.
         Images are made when called for, which has to be before the journal is followed further.
         """
         names = list(self._name_states())
@@ -96,11 +125,16 @@ class DiskModel:
             yield f"{label}, all data", partial(self._image, keep, everything)
         first, last = names[0], names[-1]
         for node, operations in self._pending.items():
-            for what, parts in _data_states(operations, rng):
+            fully = not news or node == self._touched
+            tears = TEARS_OF_NEWS if news else TEARS_MAX
+            some = _data_states(operations, rng, tears) if fully else _nothing(operations)
+            for what, parts in some:
                 label = f"file {node}: {what}"
                 alone, among = {node: parts}, {**everything, node: parts}
-                yield f"{last[0]}, {label}", partial(self._image, last[1], alone)
                 yield f"{last[0]}, {label}, others whole", partial(self._image, last[1], among)
+                if news and " torn, " in label:
+                    continue
+                yield f"{last[0]}, {label}", partial(self._image, last[1], alone)
                 if first is not last:
                     yield (
                         f"{first[0]}, {label}, others whole",
@@ -203,6 +237,8 @@ class _Image:
         return entries
 
     def _bytes(self, node: int) -> bytes:
+        if self._changes is None and node in self._model._cached:
+            return bytes(self._model._cached[node])
         content = bytearray(self._model._content[node])
         for operation, low, high in self._parts.get(node, ()):
             _apply(content, operation, low, high)
@@ -244,7 +280,9 @@ def _extend(content: bytearray, size: int) -> None:
         content.extend(bytes(size - len(content)))
 
 
-def _data_states(operations: list[Entry], rng: random.Random) -> Iterator[tuple[str, list[_Part]]]:
+def _data_states(
+    operations: list[Entry], rng: random.Random, tears: int
+) -> Iterator[tuple[str, list[_Part]]]:
     """Subsets of one file's unsynced operations, and each write torn behind those before it."""
     count = len(operations)
     if not count:
@@ -259,15 +297,22 @@ def _data_states(operations: list[Entry], rng: random.Random) -> Iterator[tuple[
         if operation[0] != "write":
             continue
         before = _whole(operations[:number])
-        for what, low, high in _tears(operation, rng):
+        for what, low, high in _tears(operation, rng, tears):
             yield f"operation {number} torn, {what}", [*before, (operation, low, high)]
 
 
-def _tears(operation: Entry, rng: random.Random) -> Iterator[tuple[str, int, int | None]]:
+def _nothing(operations: list[Entry]) -> Iterator[tuple[str, list[_Part]]]:
+    if operations:
+        yield "nothing unsynced", []
+
+
+def _tears(
+    operation: Entry, rng: random.Random, most: int
+) -> Iterator[tuple[str, int, int | None]]:
     """The ways one write may be half there, cut where sectors end."""
     _, _, position, data = operation
     first = SECTOR - position % SECTOR
-    for cut in _some(range(first, len(data), SECTOR), TEARS_MAX, rng):
+    for cut in _some(range(first, len(data), SECTOR), most, rng):
         yield f"head to {cut}", 0, cut
         yield f"head to {cut}, grown", GROWN, cut
         yield f"head to {cut}, grown by garbage", GARBAGE, cut
@@ -295,3 +340,15 @@ def write_image(image: Image, root: str) -> None:
         with open(path, "wb") as file:
             file.write(content.rstrip(b"\0"))
             file.truncate(len(content))
+
+
+def read_image(root: str) -> Image:
+    """What a real directory holds."""
+    image: Image = {}
+    for path, directories, names in os.walk(root):
+        for name in directories:
+            image[os.path.relpath(os.path.join(path, name), root)] = None
+        for name in names:
+            with open(os.path.join(path, name), "rb") as file:
+                image[os.path.relpath(os.path.join(path, name), root)] = file.read()
+    return image

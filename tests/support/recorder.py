@@ -7,6 +7,7 @@ What a crash may leave of a journal: ``support.disk_model``.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import threading
@@ -24,6 +25,7 @@ class RecordingFiles(Files):
     def __init__(self, root: str) -> None:
         self.root = root
         self.journal: list[Entry] = []
+        self.failing_syncs = 0  # so many of the next syncs of files fail, and lose what they cover
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._node_of_name: dict[str, int] = {}
@@ -71,7 +73,12 @@ class RecordingFiles(Files):
 
     def sync(self, descriptor: int) -> None:
         with self._lock:
-            self._note("sync", self._node_of_descriptor[descriptor])
+            node = self._node_of_descriptor[descriptor]
+            if self.failing_syncs:
+                self.failing_syncs -= 1
+                self._note("failed sync", node)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self._note("sync", node)
 
     def rename(self, source: str, target: str) -> None:
         with self._lock:
@@ -81,6 +88,12 @@ class RecordingFiles(Files):
             if source in self._node_of_name:
                 self._node_of_name[target] = self._node_of_name.pop(source)
             self._note("rename", self._name(source), self._name(target))
+
+    def link(self, source: str, target: str) -> None:
+        with self._lock:
+            super().link(source, target)
+            self._node_of_name[target] = self._node_of_name[source]
+            self._note("link", self._name(source), self._name(target))
 
     def remove(self, path: str) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -210,3 +211,56 @@ def test_a_tail_cut_below_what_was_promised_is_refused_twice(tmp_path: Path) -> 
     for _ in range(2):
         with Broker.open(tmp_path) as broker, pytest.raises(CorruptionError, match="had ended at"):
             broker.producer().send("t", b"x")
+
+
+def test_a_record_of_a_failed_sync_behind_lost_ones_is_not_damage(tmp_path: Path) -> None:
+    """After a failed sync the next open writes what only the page cache has; then a power cut.
+
+    The last batch is on the disk, those before it are in the WAL alone, and no frame has the last.
+    """
+    write(tmp_path, VALUES[:3])
+    segment, wal = tmp_path / SEGMENT, next((tmp_path / "wal").iterdir())
+    batches = segment.read_bytes()
+    third = batches.index(b"value 2") // 2
+    begin = batches.index((2).to_bytes(8, "big"), third)
+    segment.write_bytes(bytes(begin) + batches[begin:])
+    frames = bytearray(wal.read_bytes())
+    frames[2 * 4096 : 4 * 4096] = bytes(2 * 4096)
+    wal.write_bytes(frames)
+    (tmp_path / PARTITION / "tail").unlink()
+    assert values_of(tmp_path) == VALUES[:3]
+
+
+def test_an_interrupted_recovery_forgets_a_deleted_topic_in_the_wal(tmp_path: Path) -> None:
+    """Once its directory is gone nothing says that the records the WAL holds are nobody's."""
+    write(tmp_path, VALUES)
+    topics = tmp_path / "topics"
+    topic_id = json.loads((topics / "t" / "topic.json").read_bytes())["id"]
+    (topics / "t").rename(topics / f".deleted-{topic_id}")
+    crash(Broker.open(tmp_path))
+    with Broker.open(tmp_path) as broker:
+        assert broker.topics() == ["other"]
+    assert list((tmp_path / "wal").iterdir()) == []
+    assert [path.name for path in topics.iterdir()] == ["other"]
+
+
+def test_half_a_replacement_of_a_topic_file_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, VALUES)
+    leftover = tmp_path / "topics" / "t" / "topic.json.tmp"
+    leftover.write_bytes(b'{"form')
+    Broker.open(tmp_path, read_only=True).close()
+    assert leftover.exists()
+    Broker.open(tmp_path).close()
+    assert not leftover.exists()
+
+
+def test_a_reader_before_recovery_is_shown_no_start_behind_the_end(tmp_path: Path) -> None:
+    write(tmp_path, VALUES, retention=RetentionConfig(max_records=5))
+    with Broker.open(tmp_path) as broker:
+        broker.topic("t").alter(retention=RetentionConfig(max_records=100))
+        crash(broker)
+    (tmp_path / PARTITION / "tail").unlink()
+    (tmp_path / SEGMENT).write_bytes(b"")
+    with Broker.open(tmp_path, read_only=True) as reader:
+        partition = reader.topic("t").partition(0)
+        assert partition.read_range(partition.start_offset, partition.end_offset) == []

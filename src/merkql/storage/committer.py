@@ -149,8 +149,8 @@ class Committer:
             self._queue.append(request)
             self._queued_bytes += request.size_bytes
         try:
-            while not gate.acquire(timeout=LOST_LEAD_S) and not request.promoted:
-                self._rescue()
+            while not (gate.acquire(timeout=LOST_LEAD_S) or request.promoted or request.done):
+                self._rescue(request)
         except BaseException:
             self._leave(request)
             raise
@@ -165,28 +165,40 @@ class Committer:
         if promoted:
             self._hand_over()
 
-    def _rescue(self) -> None:
+    def _rescue(self, own: CommitRequest | None = None) -> None:
         """Take the lead up again where a Ctrl-C struck it from a thread's hand.
 
         A signal handler may raise between any two steps of a leader. What is left then is found
         here, by whoever waits for it a second or comes back: nothing is lost, or done twice.
+        ``own``: the request that is waited for.
         """
         with self._lock:
-            if not self._leading or not self._lead_is_lost():
+            if not self._lead_is_lost() if self._leading else not self._is_astray(own):
                 return
             for request in [one for one in self._queue if one.promoted]:
                 self._queue.remove(request)  # its thread was struck as it was given the lead
-            self._leader = threading.get_ident()
+            self._leader, self._leading = threading.get_ident(), True
+        self._writer.complete_pending()
+        with self._lock:
+            if own is not None and self._is_astray(own):
+                if own.settled:
+                    own.done = True
+                else:
+                    self._queue.append(own)
+                    self._queued_bytes += own.size_bytes
         self._hand_over()
+
+    def _is_astray(self, request: CommitRequest | None) -> bool:
+        """Whether nobody has a request that is waited for."""
+        return request is not None and request not in self._queue and request not in self._in_hand
 
     def _settle_in_hand(self) -> None:
         """An interruption left requests that were taken and not told: tell or requeue them."""
         self._writer.complete_pending()
         with self._lock:
-            in_hand, self._in_hand = self._in_hand, []
-            waiting = [one for one in in_hand if not one.settled and _is_awaited(one)]
-            self._queue.extendleft(reversed(waiting))
-        self._finish([one for one in in_hand if one.settled], None)
+            waiting = [one for one in self._in_hand if not one.settled and _is_awaited(one)]
+            self._queue.extendleft(one for one in reversed(waiting) if one not in self._queue)
+        self._finish([one for one in self._in_hand if one.settled], None)
         with self._lock:
             self._queued_bytes = sum(one.size_bytes for one in self._queue)
 
@@ -226,15 +238,15 @@ class Committer:
         self._finish(group, own)
 
     def _take_group(self) -> list[CommitRequest]:
-        group = []
         size = 0
         with self._lock:
+            group = self._in_hand = []
             while self._queue and not self._queue[0].exclusive and size < GROUP_BYTES_MAX:
-                request = self._queue.popleft()
+                request = self._queue[0]
                 request.taken = True
                 size += request.size_bytes
-                group.append(request)
-            self._in_hand = group
+                group.append(request)  # first: a Ctrl-C must not find it nowhere
+                self._queue.popleft()
         return group
 
     def _finish(self, group: list[CommitRequest], own: CommitRequest | None) -> None:

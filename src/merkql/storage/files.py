@@ -255,6 +255,13 @@ def write_new_file(files: Files, path: str, content: bytes) -> None:
     files.sync_directory(os.path.dirname(path))
 
 
+def remove_leftover(files: Files, path: str) -> None:
+    """Remove what an interrupted ``replace_file`` of ``path`` left, if it did."""
+    temporary = layout.temporary(path)
+    if files.status(temporary) is not None:
+        files.remove(temporary)
+
+
 def remove_tree(files: Files, path: str, *, keep: bool = False) -> None:
     """Remove a directory of ours and all in it, without following links; ends durable.
 

@@ -161,7 +161,8 @@ class ReaderLog:
         self._parts = (sealed, self._growing(firsts[-1], end_position, index))
         self.frontier = self._frontier_of_files(end_offset)
         start = read_start(self.pool, layout.start_file(self.directory))
-        self.start_offset = max(start, self._first_offset())
+        # After a power cut the log may end below its start until the WAL is put back.
+        self.start_offset = min(max(start, self._first_offset()), end_offset)
         self.end_offset = end_offset
         self._scanned = True
 

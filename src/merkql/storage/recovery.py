@@ -255,11 +255,18 @@ def _scan_tail(log: PartitionLog, first_offset: int, page: TailState | None) -> 
             first_offset,
         )
     tail = _Tail(first_offset, [], offset, position, index_count, offset, position, file_size, "")
-    for run in scan_segment(log.pool, path, position=position, expected_offset=offset):
+    _scan_on(log, tail)
+    return tail
+
+
+def _scan_on(log: PartitionLog, tail: _Tail) -> None:
+    """Take in the whole batches that stand behind what ``tail`` has."""
+    path = layout.segment(log.directory, tail.first_offset)
+    runs = scan_segment(log.pool, path, position=tail.end_position, expected_offset=tail.end_offset)
+    for run in runs:
         tail.batches += [(b[0], run.position + b[1], *b[2:]) for b in run.batches]
         tail.end_offset, tail.end_position = run.next_offset, run.end_position
         tail.reason = run.reason
-    return tail
 
 
 def _index_reaches(log: PartitionLog, first_offset: int, page: TailState) -> bool:
@@ -315,14 +322,10 @@ def _replay(log: PartitionLog, tail: _Tail, sections: list[Section]) -> None:
     if not batches:
         return
     kept = [batch for batch in tail.batches if batch[0] < batches[0][0]]
-    after = [
-        b for b in tail.batches if b[0] >= end_offset and position_of.get(end_offset) == position
-    ]
-    if after:
-        end_offset, position = tail.end_offset, tail.end_position
-    tail.batches = kept + batches + after
+    tail.batches = kept + batches
     tail.end_offset, tail.end_position = end_offset, position
     tail.file_size = max(tail.file_size, position)
+    _scan_on(log, tail)  # before a failed sync more was written than the WAL still has
 
 
 def _replay_salts(log: PartitionLog, section: Section, tail: _Tail) -> None:
