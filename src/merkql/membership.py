@@ -78,6 +78,7 @@ class Membership:
         self._probed = 0
         self._deadline_ms: int | None = None
         self._behind = False  # the state asks something of this member
+        self._reviewed = -1  # the generation that ``review`` told of last
         _living.add(self)
 
     # What the consumer calls
@@ -133,7 +134,9 @@ class Membership:
                 lost = set(self.held)
                 self.held = {}
                 self._enter(state)
+                self._reviewed = state.generation
                 return set(), lost
+            self._reviewed = state.generation
             asked, lost = set(), set()
             for key, taken in self.held.items():
                 share = state.shares.get(key)
@@ -144,7 +147,11 @@ class Membership:
             return asked, lost
 
     def take_up(self, given_up: Collection[PartitionKey]) -> None:
-        """Give up what ``review`` told of and take the share of this generation into ``held``."""
+        """Give up what ``review`` told of and take the share of this generation into ``held``.
+
+        Of a generation that began since then nothing is taken up: it may ask for more, which would
+        be handed out in it by this member first, then by the next.
+        """
         with self._locked() as (_, state):
             for key in given_up:
                 self.held.pop(key, None)
@@ -157,12 +164,14 @@ class Membership:
                 if share.heir is not None and key not in self.held
             ]
             hand_over(state, leaving)
-            ours = state.held_by(self.id)
-            gained = {key: share for key, share in ours.items() if key not in self.held}
+            gained = {}
+            if state.generation == self._reviewed:
+                ours = state.held_by(self.id)
+                gained = {key: share for key, share in ours.items() if key not in self.held}
+                self.generation = state.generation
             if leaving or any(share.since > me.seen for share in gained.values()):
-                me.seen = state.generation
+                me.seen = self.generation
                 self._store(state)
-            self.generation = state.generation
             self.held.update(gained)
             self._compare()
 

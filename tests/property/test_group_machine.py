@@ -35,6 +35,7 @@ class GroupMachine(RuleBasedStateMachine):
         self.handed: dict[tuple[int, PartitionKey], str] = {}  # (generation, partition): member
         self.readers: dict[PartitionKey, str] = {}  # who took the partition up last
         self.committed: dict[PartitionKey, int] = {}
+        self.noticed: dict[str, set[PartitionKey]] = {}  # by members that are in `on_revoke` now
         self.count = 0
 
     def topics(self) -> dict[str, TopicShape]:
@@ -78,19 +79,32 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(member=members)
     def poll(self, member: Membership) -> None:
-        if member.changed():
-            before = set(member.held)
-            asked, lost = member.review()
-            member.take_up(asked | lost)
-            gained = member.held.keys() - (before - asked - lost)
-            self.readers.update(dict.fromkeys(gained, member.id))
+        self.notice(member)
+        self.change(member)
         for key in member.held:
             owner = self.handed.setdefault((member.generation, key), member.id)
             assert owner == member.id, "one partition handed out twice in one generation"
 
     @rule(member=members)
+    def notice(self, member: Membership) -> None:
+        """As far as to ``on_revoke``; whatever the others do happens before it returns."""
+        if member.id not in self.noticed and member.changed():
+            asked, lost = member.review()
+            self.noticed[member.id] = asked | lost
+
+    @rule(member=members)
+    def change(self, member: Membership) -> None:
+        """``on_revoke`` returns."""
+        going = self.noticed.pop(member.id, None)
+        if going is not None:
+            before = set(member.held)
+            member.take_up(going)
+            gained = member.held.keys() - (before - going)
+            self.readers.update(dict.fromkeys(gained, member.id))
+
+    @rule(member=members)
     def notice_and_be_interrupted(self, member: Membership) -> None:
-        """Between being asked and giving up: as while ``on_revoke`` runs."""
+        """Between being asked and giving up: an error in ``on_revoke``, Ctrl-C."""
         if member.changed():
             member.review()
 

@@ -147,6 +147,24 @@ def test_a_late_holder_that_calls_itself_gives_up_in_order(site: Site) -> None:
     assert held(second) == [2, 3]
 
 
+def test_a_generation_that_began_during_on_revoke_is_not_taken_up_unseen(site: Site) -> None:
+    first = site.joined()
+    call(first)
+    second = site.joined()
+    asked, lost = first.review()
+    assert asked == keys(2, 3)
+    site.joined()
+    site.joined()  # now 1 is asked for, too
+    first.take_up(asked | lost)
+    assert held(first) == [0, 1]
+    assert first.generation == 1  # what it hands out of 1 is not of the generation in which ...
+    assert first.changed()
+    call(first)
+    assert (held(first), first.generation) == ([0], 4)
+    call(second)
+    assert (held(second), second.generation) == ([1], 4)  # ... another does
+
+
 def test_commits_are_allowed_until_a_partition_is_given_up(site: Site) -> None:
     first = site.joined()
     call(first)
