@@ -43,6 +43,7 @@ from merkql.storage.verification import VerifyReport as VerifyReport
 from merkql.topic import Topic as Topic
 from merkql.topic import TopicConfig as TopicConfig
 from merkql.transparency.checkpointer import Signer as Signer
+from merkql.transparency.publisher import PublishReport as PublishReport
 
 __version__ = "0.1.0"
 
@@ -68,6 +69,7 @@ __all__ = [
     "ProducerRecord",
     "Proof",
     "ProofError",
+    "PublishReport",
     "ReadOnlyError",
     "Record",
     "RecordMetadata",

@@ -7,3 +7,10 @@ def leaf_hashes(
     salts: bytes | None = None,
     decompressed_size_max: int = ...,
 ) -> bytes: ...
+def leaf_hashes_and_entries(
+    data: ReadableBuffer,
+    *,
+    first_offset: int | None = None,
+    salts: bytes | None = None,
+    decompressed_size_max: int = ...,
+) -> tuple[bytes, bytes]: ...

@@ -19,6 +19,7 @@ from merkql._core.batch_header cimport (
     read_header,
 )
 from merkql._core.leaf cimport (
+    BUNDLED_SIZE,
     HASH_SIZE,
     SALT_SIZE,
     LeafRun,
@@ -51,6 +52,8 @@ cdef struct Job:
     const unsigned char* salts      # NULL: none
     size_t salt_count
     unsigned char* hashes
+    unsigned char* bundle           # entries behind their sizes; used if wants_bundle
+    bint wants_bundle
     size_t count                    # of hashes, those still in the run included
     size_t capacity
     LeafRun run
@@ -127,8 +130,15 @@ cdef int _make_room(Job* job, size_t more) noexcept nogil:
         if grown is NULL:
             return -1
         job.hashes = grown
-        job.capacity = needed
         job.run.hashes = grown + written
+        if job.wants_bundle:
+            written = 0 if job.bundle is NULL else job.run.bundle - job.bundle
+            grown = <unsigned char*>realloc(job.bundle, needed * BUNDLED_SIZE)
+            if grown is NULL:
+                return -1
+            job.bundle = grown
+            job.run.bundle = grown + written
+        job.capacity = needed
     return 0
 
 
@@ -169,9 +179,27 @@ def leaf_hashes(
 
     Raises BatchError for bytes that are not such batches, ValueError for another number of salts.
     """
+    return _hash(data, first_offset, salts, decompressed_size_max, False)[0]
+
+
+def leaf_hashes_and_entries(
+    data, *, object first_offset=None, bytes salts=None,
+    Py_ssize_t decompressed_size_max=_DECOMPRESSED_SIZE_MAX,
+) -> tuple:
+    """As leaf_hashes, and with them the entries, each behind its size (a u16, big-endian).
+
+    That is how entry bundles of tlog-tiles have them: 51 bytes a record.
+    """
+    return _hash(data, first_offset, salts, decompressed_size_max, True)
+
+
+cdef tuple _hash(
+    data, object first_offset, bytes salts, Py_ssize_t decompressed_size_max, bint wants_bundle
+):
     cdef Py_buffer view
     cdef Job job
-    job.hashes = NULL
+    job.hashes = job.bundle = NULL
+    job.wants_bundle = wants_bundle
     job.salts = NULL
     job.position = job.count = job.capacity = job.salt_count = 0
     job.expected_offset = -1
@@ -188,8 +216,14 @@ def leaf_hashes(
         job.data = <const unsigned char*>view.buf
         job.size = view.len
         _hash_all(&job, max(decompressed_size_max, 0))
-        return PyBytes_FromStringAndSize(<const char*>job.hashes, job.count * HASH_SIZE)
+        return (
+            PyBytes_FromStringAndSize(<const char*>job.hashes, job.count * HASH_SIZE),
+            PyBytes_FromStringAndSize(
+                <const char*>job.bundle, job.count * BUNDLED_SIZE if wants_bundle else 0
+            ),
+        )
     finally:
         leaf_run_end(&job.run)
         free(job.hashes)
+        free(job.bundle)
         PyBuffer_Release(&view)

@@ -7,6 +7,7 @@ failed begin or add.
 
 cdef enum:
     ENTRY_SIZE = 49
+    BUNDLED_SIZE = 51           # an entry behind its size, as tlog-tiles has them
     HASH_SIZE = 32
     SALT_SIZE = 16
     LEAF_RUN_RECORDS = 128
@@ -19,6 +20,7 @@ cdef struct LeafRun:
     size_t used
     size_t count
     unsigned char* hashes       # where the next hash goes
+    unsigned char* bundle       # where the next entry goes, BUNDLED_SIZE each; NULL: nowhere
     size_t starts[LEAF_RUN_RECORDS]
     size_t sizes[LEAF_RUN_RECORDS]
     unsigned char entries[LEAF_RUN_RECORDS * ENTRY_SIZE]

@@ -27,6 +27,7 @@ cdef int leaf_run_begin(LeafRun* run, unsigned char* hashes) noexcept nogil:
     run.used = 0
     run.count = 0
     run.hashes = hashes
+    run.bundle = NULL
     run.scratch = <unsigned char*>malloc(LEAF_RUN_BYTES)
     return 0 if run.scratch is not NULL else -1
 
@@ -79,6 +80,12 @@ cdef void leaf_run_flush(LeafRun* run) noexcept nogil:
     for index in range(run.count):
         memcpy(run.entries + index * ENTRY_SIZE + 17, digests + index * HASH_SIZE, HASH_SIZE)
     leaf_hash_many(run.entries, run.count, run.hashes)
+    if run.bundle is not NULL:
+        for index in range(run.count):
+            run.bundle[0] = 0
+            run.bundle[1] = ENTRY_SIZE
+            memcpy(run.bundle + 2, run.entries + index * ENTRY_SIZE, ENTRY_SIZE)
+            run.bundle += BUNDLED_SIZE
     run.hashes += run.count * HASH_SIZE
     run.count = 0
     run.used = 0

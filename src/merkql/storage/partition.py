@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -41,6 +42,7 @@ from merkql.storage.reader_log import ReaderLog
 from merkql.storage.salvage import SalvagedRange, salvage
 from merkql.storage.tree_repair import rebuild_whole_tree
 from merkql.storage.verification import DerivedDamageError, VerifyReport, verify_log
+from merkql.transparency.publisher import PublishReport, publish
 
 if TYPE_CHECKING:
     from merkql.storage.retention import RetentionConfig
@@ -181,9 +183,9 @@ class Partition:
     def checkpoint(self) -> KeptCheckpoint:
         """Sign the root over all records there are now; kept, and durable when it returns.
 
-        The newest one again where nothing was written since. Raises ``NoSigningKeyError`` unless
-        the broker was opened with ``signing_key``, and ``HistoryError`` where the log contradicts
-        what it signed before. Cost: two syncs; writing waits meanwhile.
+        The newest one again if nothing was written since. ``NoSigningKeyError`` unless the broker
+        was opened with ``signing_key``; ``HistoryError`` where the log contradicts what it signed
+        before. Cost: two syncs; writing waits meanwhile.
         """
         return self._owner.checkpointer.make(self._writable())
 
@@ -195,11 +197,16 @@ class Partition:
         """The last of ``checkpoints()``, without its timestamps. Cost: one read."""
         return self._with_log(lambda log: newest_kept(CheckpointFile(log.pool, log.directory)))
 
-    def keep(self, checkpoint: KeptCheckpoint) -> None:
-        """Keep the cosignatures and timestamps that one of ``checkpoints()`` was given since.
+    def publish(self, path: str | os.PathLike[str]) -> PublishReport:
+        """Write the tree up to the newest checkpoint as tiles, with no record in them; durable.
 
-        Durable when it returns.
+        Cost: reads and writes what is new there. ``ValueError`` if nothing was signed, or another
+        log is there, and ``HistoryError`` if what is there is not a past of this one.
         """
+        return self._with_log(lambda log: publish(log, os.path.abspath(path)))
+
+    def keep(self, checkpoint: KeptCheckpoint) -> None:
+        """Keep what one of ``checkpoints()`` was given since: cosignatures, timestamps; durable."""
         self._owner.checkpointer.keep(self._writable(), checkpoint)
 
     def find(self, leaf_hash: bytes) -> int | None:
