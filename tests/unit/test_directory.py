@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, BrokerConfig, CorruptionError, UnknownTopicError
+from merkql import (
+    Broker,
+    BrokerConfig,
+    CorruptionError,
+    DirectoryLockedError,
+    UnknownTopicError,
+)
 from merkql.storage.files import Files
 
 
@@ -388,3 +394,26 @@ def test_a_data_directory_reached_through_a_link_opens(data: Path, tmp_path: Pat
     (tmp_path / "link").symlink_to(data)
     with Broker.open(tmp_path / "link") as broker:
         assert broker.producer().send("t", b"3", partition=1).offset == 3
+
+
+def test_two_processes_that_make_a_directory_at_once_make_one_log(tmp_path: Path) -> None:
+    """The later gave the log another id: after a crash its write-ahead log was a stranger's."""
+
+    class Overtaken(Files):
+        """Another process makes the directory too, at the moment before the last."""
+
+        overtaken = False
+
+        def rename(self, source: str, target: str) -> None:
+            if target.endswith("merkql.json") and not self.overtaken:
+                Overtaken.overtaken = True
+                with pytest.raises(DirectoryLockedError):
+                    Broker.open(tmp_path / "data")
+            super().rename(source, target)
+
+    broker = Broker(BrokerConfig(tmp_path / "data"), Overtaken())
+    broker.producer().send("t", b"acknowledged")
+    broker._engine.abandon()
+    broker.closed = True
+    with Broker.open(tmp_path / "data") as again:
+        assert again.topic("t").partition(0).read(0).value == b"acknowledged"

@@ -130,13 +130,32 @@ def _directories(root: str) -> tuple[str, str, str]:
 
 
 def _create(files: Files, root: str) -> DirectoryInfo:
+    """Make the directory, or read what another process has made of it meanwhile.
+
+    Under the writer's lock: of two that make it at once, the later would give a log that is
+    written already another id, and a crash would find nothing of that in its write-ahead log.
+    """
     files.make_directories(root)
+    _refuse_foreign(files, root)
+    lock = WriterLock(files, root)
+    try:
+        if files.status(layout.directory_mark(root)) is not None:
+            return _read_mark(files, root)
+        return _fill(files, root)
+    finally:
+        lock.release()
+
+
+def _refuse_foreign(files: Files, root: str) -> None:
     foreign = sorted(set(files.list_directory(root)) - _OURS)
     if foreign:
         raise FormatError(
             f"{root} is not a merkql data directory: it holds {foreign[0]!r}"
             f"{' and more' if len(foreign) > 1 else ''}; choose an empty or a new one"
         )
+
+
+def _fill(files: Files, root: str) -> DirectoryInfo:
     wal, topics, groups = _directories(root)
     for path in (wal, topics, groups):
         if not is_directory(files, path):
