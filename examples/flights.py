@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 
 import merkql.proof
+import merkql.proofs
 from merkql import Broker, Consumer, Partition, ProducerRecord, Record
 from program import run
 
@@ -221,7 +222,7 @@ def prove(partition: Partition, offset: int, auditor: Path) -> None:
 
     shutil.copy(merkql.proof.__file__, auditor / "proof.py")
     (auditor / "proof.json").write_text(proof.to_json())
-    (auditor / "record.json").write_text(merkql.proof.record_to_json(record))
+    (auditor / "record.json").write_text(merkql.proofs.record_to_json(record))
     say("\n   The record as it is:")
     show_verdict(auditor, "record.json", root)
 

@@ -32,9 +32,10 @@ from merkql.errors import UnknownTopicError as UnknownTopicError
 from merkql.errors import WriterFailedError as WriterFailedError
 from merkql.positions import TopicPartition as TopicPartition
 from merkql.producer import Producer as Producer
-from merkql.proof import ConsistencyProof as ConsistencyProof
-from merkql.proof import Proof as Proof
 from merkql.proof import ProofError as ProofError
+from merkql.proofs import ConsistencyProof as ConsistencyProof
+from merkql.proofs import Proof as Proof
+from merkql.proofs import RangeProof as RangeProof
 from merkql.storage.history import KeptCheckpoint as KeptCheckpoint
 from merkql.storage.partition import Partition as Partition
 from merkql.storage.retention import RetentionConfig as RetentionConfig
@@ -70,6 +71,7 @@ __all__ = [
     "Proof",
     "ProofError",
     "PublishReport",
+    "RangeProof",
     "ReadOnlyError",
     "Record",
     "RecordMetadata",

@@ -1,9 +1,10 @@
-"""Checks merkql proofs with the standard library alone: copy this file out, or run it as a program.
+"""Checks merkql's proofs with the standard library alone: copy this file out, or run it.
 
-    python proof.py PROOF.json RECORD.json --root HEX
+    python proof.py proof.json record.json --root HEX
+    python proof.py range.json records.jsonl entries.txt checkpoint.txt --key KEY
 
-Leaves are canonical encodings of records; the tree is that of RFC 6962 and RFC 9162. Makes no
-proofs, opens no store, checks no signatures. Formats: docs/formats/merkle-log.md and proof.md.
+Leaves are canonical encodings of records; the tree is RFC 9162's; checkpoints are C2SP's, whose
+signatures alone need a package, `cryptography`. Formats: docs/formats/proof.md and its links.
 """
 
 from __future__ import annotations
@@ -11,50 +12,82 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import pathlib
 import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import pack
+from types import SimpleNamespace
 from typing import Any
 
-RECORD_TAG = b"merkql-record/v1\n"
-HASH_SIZE = 32
-ENTRY_SIZE = 49
 SIZE_MAX = 2**62  # leaves of a tree; bounds every loop over a size
-PROOF_TEXT_MAX = 64 * 1024  # no proof comes near; a record may be of any size
-
+TEXT_MAX = 1 << 20  # characters: no proof or checkpoint comes near; a record may be of any size
 Headers = Sequence[tuple[str, bytes | None]]
+Hashes = Sequence[bytes]
+Path = Iterator[bytes]
 
 
 class ProofError(ValueError):
     """A proof does not hold, or is no proof at all: trust nothing it says."""
 
 
+# Checks: nothing is used before one of these has passed it --------------------------------------
+def need(condition: object, otherwise: str) -> None:
+    """Raises `ProofError`, saying what is otherwise, unless the condition holds."""
+    if not condition:
+        raise ProofError(otherwise)
+
+
+def check_int(value: Any, name: str, low: int, high: int) -> Any:
+    """A whole number from low to high, and no bool or float that might pass for one."""
+    if type(value) is not int or not low <= value <= high:
+        raise ProofError(f"{name}: not a whole number from {low} to {high}")
+    return value
+
+
+def check_bytes(value: Any, name: str, *sizes: int) -> Any:
+    """Bytes of one of the sizes: an empty leaf hash would equal an empty root in a tree of one."""
+    if type(value) is not bytes or len(value) not in sizes:
+        raise ProofError(f"{name}: not {' or '.join(map(str, sizes))} bytes")
+    return value
+
+
+def check_root(given: bytes | None, own: bytes, computed: bytes, name: str = "root") -> None:
+    """A proof's own root, against the one that is trusted and the one that its path leads to."""
+    need(given is None or check_bytes(given, name, 32) == own, f"the proof is for another {name}")
+    need(computed == check_bytes(own, name, 32), f"the path does not lead to the {name}")
+
+
 # From a record to its leaf --------------------------------------------------------------------
-
-
 def record_digest(
     key: bytes | None, value: bytes | None, headers: Headers = (), salt: bytes = b""
 ) -> bytes:
     """The 32 bytes that stand for a record's content, whatever its size."""
-    _check_bytes(salt, "salt", 0, 16)
-    parts = [RECORD_TAG, bytes([len(salt)]), salt, _field(key, "key"), _field(value, "value")]
-    parts.append(pack(">i", len(headers)))
+
+    def field(content: Any, name: str) -> bytes:
+        if content is None:
+            return b"\xff\xff\xff\xff"
+        fits = type(content) is bytes and len(content) < 2**31
+        need(fits, f"{name}: neither None nor bytes (of less than 2 GiB)")
+        return pack(">i", len(content)) + bytes(content)
+
+    parts = [b"merkql-record/v1\n", bytes([len(check_bytes(salt, "salt", 0, 16))]), salt]
+    parts += (field(key, "key"), field(value, "value"), pack(">i", len(headers)))
     for name, content in headers:
-        if type(name) is not str:
-            raise ProofError("headers: a name is not text")
+        need(type(name) is str, "headers: a name is not text")
         utf8 = name.encode("utf-8", "surrogatepass")  # no record has surrogates: the digest differs
-        parts += (_field(utf8, "header name"), _field(content, "header value"))
+        parts += (field(utf8, "header name"), field(content, "header value"))
     return sha256(b"".join(parts)).digest()
 
 
 def entry_bytes(offset: int, timestamp_ms: int, digest: bytes) -> bytes:
-    """The log entry: a record's place and time, bound to the digest of its content."""
-    _check_int(offset, "offset", 0, SIZE_MAX - 1)
-    _check_int(timestamp_ms, "timestamp_ms", -(2**63), 2**63 - 1)
-    return pack(">BQq", 1, offset, timestamp_ms) + _check_bytes(digest, "digest", HASH_SIZE)
+    """The log entry, 49 bytes: a record's place and time, bound to the digest of its content."""
+    check_int(offset, "offset", 0, SIZE_MAX - 1)
+    check_int(timestamp_ms, "timestamp_ms", -(2**63), 2**63 - 1)
+    return pack(">BQq", 1, offset, timestamp_ms) + bytes(check_bytes(digest, "digest", 32))
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -67,332 +100,341 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
-def _field(content: bytes | None, name: str) -> bytes:
-    if content is None:
-        return b"\xff\xff\xff\xff"
-    if type(content) is not bytes or len(content) >= 2**31:
-        raise ProofError(f"{name}: neither None nor bytes (of less than 2 GiB)")
-    return pack(">i", len(content)) + content
+def leaf_of(record: Any, salt: bytes) -> bytes:
+    """The leaf of an object with a record's attributes; the salt is empty or the record's own."""
+    digest = record_digest(record.key, record.value, record.headers, salt)
+    return leaf_hash(entry_bytes(record.offset, record.timestamp_ms, digest))
 
 
-# From a leaf to the root ----------------------------------------------------------------------
-
-
-def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    """The root of the tree of `size` leaves in which `leaf` stands at `index` (RFC 9162 §2.1.3).
-
-    Raises `ProofError` unless the path is exactly as long as that place in that tree needs.
-    """
-    _check_int(size, "size", 1, SIZE_MAX)
-    _check_int(index, "index", 0, size - 1)
-    inner = (index ^ (size - 1)).bit_length()  # levels below the node where leaf and end meet
-    _check_path(path, inner + (index >> inner).bit_count())  # above it: whole trees to the left
-    node = _check_bytes(leaf, "leaf hash", HASH_SIZE)
-    for level, sibling in enumerate(path):
-        if level >= inner or (index >> level) & 1:
-            node = node_hash(sibling, node)
-        else:
-            node = node_hash(node, sibling)
-    return node
-
-
-def roots_from_consistency(
-    old_size: int, new_size: int, old_root: bytes, path: Sequence[bytes]
-) -> tuple[bytes, bytes]:
-    """The old root and the new one, both recomputed from the path (RFC 9162 §2.1.4).
-
-    Both must be compared with roots that are trusted: either alone says nothing.
-    """
-    _check_int(new_size, "new size", 1, SIZE_MAX)
-    _check_int(old_size, "old size", 1, new_size)
-    _check_bytes(old_root, "old root", HASH_SIZE)
-    if old_size == new_size:
-        _check_path(path, 0)
-        return old_root, old_root
-    # Upwards from the last whole subtree of the old tree, which is the old root or else path[0].
-    index = old_size - 1
-    lowest = (old_size & -old_size).bit_length() - 1
-    inner = (index ^ (new_size - 1)).bit_length()
-    given = 0 if old_size == 1 << lowest else 1
-    _check_path(path, given + inner - lowest + (index >> inner).bit_count())
-    old = new = path[0] if given else old_root
-    for level, sibling in enumerate(path[given:], lowest):
-        if level >= inner or (index >> level) & 1:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
-        else:
-            new = node_hash(new, sibling)
-    return old, new
-
-
-# Checks: nothing is used before one of these has passed it --------------------------------------
-
-
-def _check_int(value: Any, name: str, low: int, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:  # no bool, no float that is whole
-        raise ProofError(f"{name}: not a whole number from {low} to {high}")
-    return value
-
-
-def _check_bytes(value: Any, name: str, *sizes: int) -> bytes:
-    # The size matters: an empty leaf hash would equal an empty root in a tree of one.
-    if type(value) is not bytes or len(value) not in sizes:
-        raise ProofError(f"{name}: not {' or '.join(map(str, sizes))} bytes")
-    return value
-
-
-def _check_path(path: Any, count: int) -> None:
-    if not isinstance(path, (tuple, list)) or len(path) != count:
-        raise ProofError(f"path: not the {count} hashes that these sizes need")
-    for node in path:
-        if type(node) is not bytes or len(node) != HASH_SIZE:
-            raise ProofError(f"path: holds something other than hashes of {HASH_SIZE} bytes")
-
-
-def _check_root(given: bytes | None, own: bytes, name: str) -> None:
-    _check_bytes(own, name, HASH_SIZE)
-    if given is not None and _check_bytes(given, f"given {name}", HASH_SIZE) != own:
-        raise ProofError(f"the proof is for another {name}")
-
-
-def _check_place(topic: Any, partition: Any) -> None:
-    if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._:-]{1,249}", topic):
-        raise ProofError("topic: not the name of one")
-    _check_int(partition, "partition", 0, 2**31 - 1)
-
-
-# Proofs ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """That a record stands at `index` in the tree of `size` records whose root is `root`.
-
-    `topic` and `partition` say where the proof was made, and nothing proves them. `entry` is there
-    if the record was, when the proof was made; `salt` if the topic is erasable.
-    """
-
-    index: int
-    size: int
-    leaf_hash: bytes
-    path: tuple[bytes, ...]
-    root: bytes
-    entry: bytes | None = None
-    salt: bytes = b""
-    topic: str | None = None
-    partition: int | None = None
-
-    def verify(self, record: Any, root: bytes | None = None) -> bool:
-        """Whether `check` passes. Give the `root`: without one, the proof's own is trusted."""
-        try:
-            self.check(record, root)
-        except ProofError:
-            return False
-        return True
-
-    def check(self, record: Any, root: bytes | None = None) -> None:
-        """Recomputes all from the record up to the root; raises `ProofError` at a mismatch.
-
-        With a `root` obtained elsewhere, passing means that this very record, its key, value,
-        headers and timestamp, stands at this offset of that log. Without one it means only that the
-        proof agrees with itself, and anybody can make such a proof for any record. The root does
-        not vouch for `size`: take both from one source.
-        """
-        digest = record_digest(record.key, record.value, record.headers, self.salt)
-        entry = entry_bytes(record.offset, record.timestamp_ms, digest)
-        if record.offset != self.index:
-            raise ProofError("the record has another offset than the proof")
-        if leaf_hash(entry) != self.leaf_hash:
-            raise ProofError("the record is not the one that the proof was made for")
-        self.check_leaf(root)
-
-    def check_leaf(self, root: bytes | None = None) -> None:
-        """As `check` for a record that is gone: its leaf is in the tree, its content not seen."""
-        if self.entry is not None:
-            place = pack(">BQ", 1, _check_int(self.index, "index", 0, SIZE_MAX))
-            entry = _check_bytes(self.entry, "entry", ENTRY_SIZE)
-            if entry[:9] != place or leaf_hash(entry) != self.leaf_hash:
-                raise ProofError("the entry is not that of the leaf and its offset")
-        _check_root(root, self.root, "root")
-        if root_from_inclusion(self.leaf_hash, self.index, self.size, self.path) != self.root:
-            raise ProofError("the path does not lead to the root")
-
-    def to_json(self) -> str:
-        """The proof as a JSON text, for `from_json` and for the program in this file."""
-        return _to_json("merkql-proof/v1", self, bytes.hex)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Proof:
-        """Reads what `to_json` wrote; raises `ProofError` on anything else. Checks no hash yet."""
-        fields = _from_json(text, "merkql-proof/v1", cls, PROOF_TEXT_MAX)
-        binary = ("leaf_hash", "path", "root", "salt", "entry")
-        proof = cls(**fields | {name: _unhex(fields[name]) for name in binary})
-        root_from_inclusion(proof.leaf_hash, proof.index, proof.size, proof.path)
-        _check_bytes(proof.root, "root", HASH_SIZE)
-        _check_bytes(proof.salt, "salt", 0, 16)
-        if proof.entry is not None:
-            _check_bytes(proof.entry, "entry", ENTRY_SIZE)
-        if (proof.topic, proof.partition) != (None, None):
-            _check_place(proof.topic, proof.partition)
-        return proof
-
-
-@dataclass(frozen=True, slots=True)
-class ConsistencyProof:
-    """That the tree of `new_size` records begins with the tree of `old_size`, unchanged."""
-
-    old_size: int
-    new_size: int
-    old_root: bytes
-    new_root: bytes
-    path: tuple[bytes, ...]
-
-    def verify(self, old_root: bytes | None = None, new_root: bytes | None = None) -> bool:
-        """Whether `check` passes. Give both roots: without them, the proof's own are trusted."""
-        try:
-            self.check(old_root, new_root)
-        except ProofError:
-            return False
-        return True
-
-    def check(self, old_root: bytes | None = None, new_root: bytes | None = None) -> None:
-        """As `verify`, raising `ProofError`. It shows as much as the given `old_root` is worth."""
-        _check_root(old_root, self.old_root, "old root")
-        _check_root(new_root, self.new_root, "new root")
-        old, new = roots_from_consistency(self.old_size, self.new_size, self.old_root, self.path)
-        if old != self.old_root or new != self.new_root:
-            raise ProofError("the path does not lead to both roots")
-
-    def to_json(self) -> str:
-        """The proof as a JSON text, for `from_json`."""
-        return _to_json("merkql-consistency/v1", self, bytes.hex)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> ConsistencyProof:
-        """Reads what `to_json` wrote; raises `ProofError` on anything else. Checks no hash yet."""
-        fields = _from_json(text, "merkql-consistency/v1", cls, PROOF_TEXT_MAX)
-        binary = ("old_root", "new_root", "path")
-        proof = cls(**fields | {name: _unhex(fields[name]) for name in binary})
-        roots_from_consistency(proof.old_size, proof.new_size, proof.old_root, proof.path)
-        _check_bytes(proof.new_root, "new root", HASH_SIZE)
-        return proof
-
-
-# Records kept for later -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SavedRecord:
-    """A record read back from JSON; `Proof.check` takes it as it takes a `merkql.Record`."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-
-
-def record_to_json(record: Any) -> str:
-    """A record as a JSON text, key, value and header values in base64, to keep with its proof."""
-    saved = SavedRecord(*(getattr(record, name) for name in SavedRecord.__slots__))
-    return _to_json("merkql-saved-record/v1", saved, _base64)
-
-
-def record_from_json(text: str | bytes) -> SavedRecord:
-    """Reads what `record_to_json` wrote; raises `ProofError` on anything else."""
-    fields = _from_json(text, "merkql-saved-record/v1", SavedRecord, None)
-    pairs = fields["headers"]
-    if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
-        raise ProofError("headers: not a list of pairs")
-    fields["headers"] = tuple((name, _unbase64(value)) for name, value in pairs)
-    record = SavedRecord(**fields | {name: _unbase64(fields[name]) for name in ("key", "value")})
-    _check_place(record.topic, record.partition)
-    digest = record_digest(record.key, record.value, record.headers)  # checks what it encodes
-    entry_bytes(record.offset, record.timestamp_ms, digest)
-    return record
-
-
-# JSON: one text a value, but for white space and the order of names -----------------------------
-
-
-def _to_json(form: str, value: Any, text_of: Any) -> str:
-    def plain(item: Any) -> Any:
-        if isinstance(item, (tuple, list)):
-            return [plain(part) for part in item]
-        return text_of(item) if isinstance(item, bytes) else item
-
-    fields = {name: plain(getattr(value, name)) for name in type(value).__slots__}
-    return json.dumps({"format": form} | fields, indent=2) + "\n"
-
-
-def _from_json(text: str | bytes, form: str, cls: Any, size_max: int | None) -> dict[str, Any]:
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a name appears twice")
-        return dict(pairs)
-
-    if size_max is not None and len(text) > size_max:
-        raise ProofError(f"longer than {size_max} characters")
+# From leaves to the root. The tree of several leaves is a node over two trees, the left one of the
+# largest power of two of leaves below their number (RFC 9162 §2.1). A path has the roots of the
+# parts that cannot be computed, in the order in which they come to be needed.
+def _follow(path: Any, compute: Callable[[Path], Any]) -> Any:
+    need(isinstance(path, (tuple, list)), "path: not a list of hashes")
+    hashes = iter([check_bytes(node, "path: one of it", 32) for node in path])
     try:
-        plain = text if isinstance(text, str) else bytes(text).decode()
-        fields = json.loads(plain, object_pairs_hook=members)
-    except (ValueError, RecursionError) as error:
-        raise ProofError(f"not JSON: {error}") from None
-    if not isinstance(fields, dict) or fields.pop("format", None) != form:
-        raise ProofError(f"not of the format {form}")
-    if fields.keys() != set(cls.__slots__):
-        raise ProofError(f"not the fields of the format {form}")
-    return fields
+        computed = compute(hashes)
+    except StopIteration:
+        raise ProofError("path: fewer hashes than these sizes need") from None
+    need(next(hashes, None) is None, "path: more hashes than these sizes need")
+    return computed
 
 
-def _unhex(text: Any) -> Any:
-    """Bytes of hexadecimal text, a tuple of a list; anything else is left for checks to refuse."""
-    if isinstance(text, list):
-        return tuple(part if isinstance(part, list) else _unhex(part) for part in text)
-    if isinstance(text, str) and re.fullmatch("([0-9a-f]{2})*", text):
-        return bytes.fromhex(text)
-    return text
+def root_from_range(leaves: Hashes, first: int, size: int, path: Hashes) -> bytes:
+    """The root of the tree of `size` leaves in which `leaves` stand from index `first` on."""
+    check_int(size, "size", 1, SIZE_MAX)
+    check_int(first, "index", 0, size - 1)
+    stop = check_int(first + len(leaves), "end of the range", first + 1, size)
+
+    def root_of(low: int, high: int, path: Path) -> bytes:  # some of the leaves are in between
+        if high - low == 1:
+            return bytes(check_bytes(leaves[low - first], "leaf hash", 32))
+        middle = low + (1 << (high - low - 1).bit_length() - 1)
+        left = root_of(low, middle, path) if first < middle else b""
+        right = root_of(middle, high, path) if stop > middle else next(path)
+        return node_hash(left or next(path), right)
+
+    return bytes(_follow(path, lambda path: root_of(0, size, path)))
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+def root_from_inclusion(leaf: bytes, index: int, size: int, path: Hashes) -> bytes:
+    """The root of the tree of `size` leaves in which `leaf` stands at `index` (RFC 9162 §2.1.3)."""
+    return root_from_range((leaf,), index, size, path)
 
 
-def _unbase64(text: Any) -> bytes | None:
-    try:
-        content = None if text is None else base64.b64decode(text, validate=True)
-    except (TypeError, ValueError):
-        content = b""
-    if content is not None and _base64(content) != text:  # stray bits at the end differ too
-        raise ProofError("key, value or header: neither null nor base64")
+def roots_from_consistency(old_size: int, new_size: int, old_root: bytes, path: Hashes) -> Any:
+    """The old root and the new one (RFC 9162 §2.1.4): compare both, either alone says nothing."""
+    check_int(new_size, "new size", 1, SIZE_MAX)
+    check_int(old_size, "old size", 1, new_size)
+    check_bytes(old_root, "old root", 32)
+
+    def roots_of(low: int, high: int, path: Path) -> tuple[bytes, bytes]:
+        if high == old_size:  # a part of both trees, or the whole old one
+            return (next(path),) * 2 if low else (old_root, old_root)
+        middle = low + (1 << (high - low - 1).bit_length() - 1)
+        if old_size <= middle:
+            old, new = roots_of(low, middle, path)
+            return old, node_hash(new, next(path))
+        old, new = roots_of(middle, high, path)
+        left = next(path)
+        return node_hash(left, old), node_hash(left, new)
+
+    return _follow(path, lambda path: roots_of(0, new_size, path))
+
+
+# Proofs: objects with the fields of their texts, checked against roots that are trusted ---------
+def check_inclusion(proof: Any, record: Any = None, root: bytes | None = None) -> None:
+    """Checks a record, or where none is given the leaf alone, up to the root."""
+    if record is not None:
+        need(record.offset == proof.index, "the record has another offset than the proof")
+        same = leaf_of(record, proof.salt) == proof.leaf_hash
+        need(same, "the record is not the one that the proof was made for")
+    computed = root_from_inclusion(proof.leaf_hash, proof.index, proof.size, proof.path)
+    if proof.entry is not None:
+        own = check_bytes(proof.entry, "entry", 49)[:9] == pack(">BQ", 1, proof.index)
+        same = own and leaf_hash(proof.entry) == proof.leaf_hash
+        need(same, "the entry is not that of the leaf and its offset")
+    check_root(root, proof.root, computed)
+
+
+def check_range(proof: Any, leaves: Hashes, root: bytes | None = None) -> None:
+    """Checks the leaves of all the records from `first` up to, not with, `stop`."""
+    check_int(proof.stop, "stop", 1, SIZE_MAX)
+    count = proof.stop - check_int(proof.first, "first", 0, proof.stop - 1)
+    need(len(leaves) == count, f"not the {count} records that the proof is for")
+    check_root(root, proof.root, root_from_range(leaves, proof.first, proof.size, proof.path))
+
+
+def check_consistency(proof: Any, old: bytes | None = None, new: bytes | None = None) -> None:
+    """Checks that the log only grew from the old root to the new one."""
+    sizes = proof.old_size, proof.new_size
+    computed = roots_from_consistency(*sizes, proof.old_root, proof.path)
+    check_root(old, proof.old_root, computed[0], "old root")
+    check_root(new, proof.new_root, computed[1], "new root")
+
+
+# Texts: one spelling a value, but for the white space and the order of names in JSON ------------
+TLOG_PROOF = "c2sp.org/tlog-proof@v1"
+RECORD = "merkql-saved-record/v1"
+FORMS = {
+    "merkql-proof/v1": "index size leaf_hash path root entry salt topic partition",
+    "merkql-range/v1": "first stop size path root topic partition",
+    "merkql-consistency/v1": "old_size new_size old_root new_root path",
+    RECORD: "topic partition offset timestamp_ms key value headers salt",
+}
+
+
+def _text(text: str | bytes, size_max: int = TEXT_MAX) -> str:
+    need(len(text) <= size_max, f"longer than {size_max} characters")
+    return (text.encode() if isinstance(text, str) else bytes(text)).decode()
+
+
+def _matched(form: str, text: Any, what: str) -> Any:
+    found = re.fullmatch(form, text)
+    need(found, f"not {what}")
+    return found
+
+
+def _unbase64(text: Any) -> bytes:
+    content = base64.b64decode(text)
+    need(base64.b64encode(content).decode() == text, "base64 with stray bits or characters")
     return content
 
 
+def _field(name: str, item: Any) -> Any:
+    """One field of a JSON text; whatever it raises, `parse_json` turns into a `ProofError`."""
+    if item is None and name in ("entry", "key", "value", "topic", "partition"):
+        return None
+    if name in ("headers", "path"):
+        need(type(item) is list, f"{name}: not a list")
+        pairs = item if name == "headers" else ()
+        headers = tuple((header, _field("value", value)) for header, value in pairs)
+        return headers if name == "headers" else tuple(_field("root", node) for node in item)
+    if name in ("key", "value"):
+        return _unbase64(item)
+    if name == "topic":
+        return _matched("[A-Za-z0-9._:-]{1,249}", item, "the name of a topic")[0]
+    if name in ("entry", "salt") or name.endswith(("hash", "root")):
+        content = bytes.fromhex(_matched("[0-9a-f]*", item, "hexadecimal in lower case")[0])
+        return check_bytes(content, name, *{"entry": (49,), "salt": (0, 16)}.get(name, (32,)))
+    low, high = (-(2**63), 2**63 - 1) if name == "timestamp_ms" else (0, SIZE_MAX)
+    return check_int(item, name, low, 2**31 - 1 if name == "partition" else high)
+
+
+def parse_json(text: str | bytes, form: str) -> dict[str, Any]:
+    """The fields of a proof or a record in JSON; raises `ProofError` on what has not that form."""
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        need(len(dict(pairs)) == len(pairs), "a name appears twice")
+        return dict(pairs)
+
+    try:
+        plain = _text(text, 2**31 if form == RECORD else TEXT_MAX)
+        fields = json.loads(plain, object_pairs_hook=members)
+        need(fields.pop("format") == form, "it is of another")
+        need(fields.keys() == set(FORMS[form].split()), "it has other fields")
+        return {name: _field(name, item) for name, item in fields.items()}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ProofError(f"not of the format {form}: {error}") from None
+
+
+def parse_tlog_proof(text: str | bytes) -> dict[str, Any]:
+    """The fields of an inclusion proof in C2SP's `tlog-proof@v1`, and its `checkpoint`."""
+    form = "\nextra (.+)\nindex (0|[1-9][0-9]{0,18})\n((?:.{44}\n)*)\n((?s:.+))"
+    try:
+        parts = _matched(TLOG_PROOF + form, _text(text), "its lines")
+        extra, note = _unbase64(parts[1]), parse_checkpoint(parts[4])
+        # The entry, or the leaf hash of a record that is gone; then the salt, if there is one.
+        entry, salt = (extra[:49], extra[49:]) if len(extra) % 16 else (None, extra[32:])
+        leaf = check_bytes(leaf_hash(entry) if entry else extra[:32], "leaf hash", 32)
+        path = tuple(map(_unbase64, parts[3].split()))
+        fields = {"index": int(parts[2]), "leaf_hash": leaf, "path": path, "entry": entry}
+        fields |= {"size": note.size, "root": note.root, "checkpoint": note}
+        return fields | {"salt": check_bytes(salt, "salt", 0, 16)}
+    except ValueError as error:
+        raise ProofError(f"not a tlog-proof of merkql's: {error}") from None
+
+
+# Checkpoints: signed by the log, and by the witnesses that saw it grow --------------------------
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a signed note says of a log: so many records, under this root. Signatures unchecked."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: str
+
+    def signed_by(self, key: str) -> int | None:
+        """When a witness with this key, `name+id+base64`, signed: in seconds since 1970, UTC.
+
+        0 for the key of a log, which gives no time; None if it has not signed at all. Raises
+        `ProofError` at a signature under the key's name and id that is not of the key.
+        """
+        form, what = r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", f"an Ed25519 key: {key!a}"
+        name, hexadecimal, encoded = _matched(form, key, what).groups()
+        public, seconds = base64.b64decode(encoded), None
+        identity = sha256(f"{name}\n".encode() + public).digest()[:4]
+        need(identity.hex() == hexadecimal and public[0] in (1, 4), f"not {what}")
+        text, signatures = self.note.rsplit("\n\n", 1)
+        for _, signer, blob in (line.split(" ") for line in signatures.split("\n")[:-1]):
+            signed, cut = _unbase64(blob), 4 if public[0] == 1 else 12
+            if (signer, signed[:4]) == (name, identity):
+                seconds = int.from_bytes(signed[4:cut], "big")
+                head = f"cosignature/v1\ntime {seconds}\n" if cut == 12 else ""
+                good = _is_signed(public[1:], signed[cut:], f"{head}{text}\n".encode())
+                need(good, f"the signature of {name} is not that of its key")
+        return seconds
+
+
+def _is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        raise ProofError("signatures cannot be checked without the package cryptography") from None
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except Exception:  # InvalidSignature, or a key or a signature that cannot be one
+        return False
+    return True
+
+
+def parse_checkpoint(note: str | bytes) -> Checkpoint:
+    """Reads a checkpoint with any signatures; raises `ProofError` on anything else."""
+    line, signature = "[^\0-\x1f]+\n", "\u2014 [^\\s+]+ [^\\s]+\n"
+    form = f"({line})(0|[1-9][0-9]{{0,18}})\n({line})(?:{line})*\n((?:{signature}){{0,100}})"
+    try:
+        parts = _matched(form, _text(note), "its lines")
+        for signed in parts[4].split("\n")[:-1]:
+            _unbase64(signed.split(" ")[2])
+        size, root = check_int(int(parts[2]), "size", 0, SIZE_MAX), _unbase64(parts[3][:-1])
+        return Checkpoint(parts[1][:-1], size, check_bytes(root, "root", 32), parts[0])
+    except ValueError as error:
+        raise ProofError(f"not a checkpoint: {error}") from None
+
+
+# The program ------------------------------------------------------------------------------------
+def _read(data: bytes) -> list[Any]:
+    """What is in a file: a proof, records, a checkpoint; the leaf hashes of a file of entries."""
+    if data.startswith(TLOG_PROOF.encode()):
+        proof = SimpleNamespace(**parse_tlog_proof(data))
+        return [proof, proof.checkpoint]
+    if re.fullmatch(b"([0-9a-f]{64}\n|[0-9a-f]{98}\n)+", data):
+        entries = map(bytes.fromhex, data.decode().split())
+        return [[one if len(one) == 32 else leaf_hash(one) for one in entries]]
+    form = re.search(rb'"format":\s*"([a-z/1-]+)"', data)
+    if form is None or form[1].decode() not in FORMS:
+        return [parse_checkpoint(data)]
+    texts = data.splitlines() if data.partition(b"\n")[0].endswith(b"}") else [data]
+    return [SimpleNamespace(**parse_json(text, form[1].decode())) for text in texts]
+
+
+def _check(
+    proof: Any, records: dict[int, Any], leaves: Hashes
+) -> tuple[str, int, dict[int, bytes]]:
+    """What a proof shows, how many of its records are not there, and its roots by their sizes."""
+    if hasattr(proof, "old_size"):
+        check_consistency(proof)
+        what = f"the log of {proof.new_size} records began as that of {proof.old_size}"
+        return what, 0, {proof.old_size: proof.old_root, proof.new_size: proof.new_root}
+    one = hasattr(proof, "index")
+    first, stop = (proof.index, proof.index + 1) if one else (proof.first, proof.stop)
+    given = [records.pop(at) for at in sorted(records) if first <= at < stop]
+    if one:
+        check_inclusion(proof, *given)
+    if not one:
+        hashes = {record.offset: leaf_of(record, record.salt) for record in given}
+        check_range(proof, leaves := leaves or list(hashes.values()))
+        same = all(leaves[offset - first] == leaf for offset, leaf in hashes.items())
+        need(same, "a record is not the one that the proof was made for")
+    what = f"record {first}" if one else f"records {first} to {stop - 1}"
+    what += f" of the {proof.size} with root {proof.root.hex()}"
+    return what, stop - first - len(given), {proof.size: proof.root}
+
+
+def judge(files: Sequence[bytes], roots: Hashes, keys: Sequence[str]) -> dict[str, list[str]]:
+    """What files prove and what they do not, in words; `ProofError` if anything does not hold.
+
+    Each checkpoint needs the signatures of all `keys`, of a log or of witnesses; each proof, where
+    any are given, one of the `roots`, or that of a checkpoint signed so.
+    """
+    found = [item for data in files for item in _read(data)]
+    notes = [item for item in found if isinstance(item, Checkpoint)]
+    leaves = [leaf for item in found if isinstance(item, list) for leaf in item]
+    records = {item.offset: item for item in found if hasattr(item, "offset")}
+    proofs = [item for item in found if hasattr(item, "path")]
+    need(notes or (proofs and not keys), "no proof, or no checkpoint to be signed, is in the files")
+    trusted = {*roots, *(note.root for note in notes if keys)}
+    proved: list[str] = []
+    missing: list[str] = []
+    witnessed = False
+    for proof in proofs:
+        what, absent, stated = _check(proof, records, leaves)
+        need(not trusted or trusted.issuperset(stated.values()), "the proof is for another root")
+        same = all(stated.get(note.size, note.root) == note.root for note in notes)
+        need(same, "the checkpoint has another root than the proof")
+        proved.append(what)
+        missing += [f"what {absent} of these records say: it was not given"] if absent else []
+    need(not records, f"record {min(records, default=0)} is in none of the proofs")
+    for note in notes:
+        signed = []
+        for name, at in ((key.split("+")[0], note.signed_by(key)) for key in keys):
+            need(at is not None, f"the checkpoint is not signed by {name}")
+            utc = time.gmtime(min(at or 0, 253402300799))  # the end of the year 9999
+            signed.append(f"{name} at {time.strftime('%Y-%m-%dT%H:%M:%SZ', utc)}" if at else name)
+            witnessed |= bool(at)
+        by = f"signed by {' and '.join(signed)}" if signed else "by whom, was not checked"
+        proved.append(f"{note.origin!a} has {note.size} records, root {note.root.hex()}: {by}")
+    if not trusted:
+        missing.append("whose root it is: it is the proof's own; give one with --root, or a --key")
+    if not witnessed:
+        missing.append("that others were shown the same log: no witness's key was given")
+    return {"proved": proved, "not_shown": missing}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Checks a record against its proof and says so; 0 if it holds, 1 if not, 2 if misused."""
-    parser = argparse.ArgumentParser(description="Check that a record is in a log.")
-    parser.add_argument("proof", metavar="PROOF.json")
-    parser.add_argument("record", metavar="RECORD.json")
-    parser.add_argument("--root", metavar="HEX", type=bytes.fromhex, help="the root you trust")
+    """Says what files prove: 0 if all of it holds, 1 if anything does not, 2 if misused."""
+    parser = argparse.ArgumentParser(description="Check that records are in a log.")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="proofs, records, checkpoints")
+    parser.add_argument("--root", metavar="HEX", action="append", default=[], type=bytes.fromhex)
+    parser.add_argument("--key", action="append", default=[], help="of the log, or of a witness")
+    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
     options = parser.parse_args(arguments)
-    if options.root is not None and len(options.root) != HASH_SIZE:
+    if any(len(root) != 32 for root in options.root):
         parser.error("a root is 64 hexadecimal digits")
     try:
-        with open(options.proof, "rb") as proof_file, open(options.record, "rb") as record_file:
-            texts = proof_file.read(), record_file.read()
+        files = [pathlib.Path(name).read_bytes() for name in options.files]
     except (OSError, ValueError) as error:
         parser.exit(2, f"cannot read a file: {str(error)!a}\n")
+    verdict: dict[str, Any] = {"holds": True}
     try:
-        proof, record = Proof.from_json(texts[0]), record_from_json(texts[1])
-        proof.check(record, options.root)
+        verdict |= judge(files, options.root, options.key)
+        lines = [f"PROVED: {what}" for what in verdict["proved"]]
+        lines += [f"NOT SHOWN: {what}" for what in verdict["not_shown"]]
     except ProofError as error:
-        print(f"NOT PROVED: {error}")
-        return 1
-    print(f"PROVED: record {proof.index} of the {proof.size} with root {proof.root.hex()}")
-    if options.root is None:
-        print("The root is the proof's own: give the one that you trust, with --root.")
-    return 0
+        verdict, lines = {"holds": False, "reason": str(error)}, [f"NOT PROVED: {error}"]
+    print(json.dumps(verdict, indent=2) if options.json else "\n".join(lines))
+    return 0 if verdict["holds"] else 1
 
 
 if __name__ == "__main__":

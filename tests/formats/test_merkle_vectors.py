@@ -19,16 +19,13 @@ import pytest
 import merkql.proof
 from merkql._core.merkle import Frontier, consistency_path, inclusion_path, prove, root_at
 from merkql.proof import (
-    ConsistencyProof,
-    Proof,
-    SavedRecord,
     entry_bytes,
     leaf_hash,
     record_digest,
-    record_to_json,
     root_from_inclusion,
     roots_from_consistency,
 )
+from merkql.proofs import ConsistencyProof, Proof, SavedRecord, record_to_json
 from support.naive_tree import NaiveTree, is_subtree, leaf
 
 PAGES = Path(__file__).parents[2] / "docs" / "formats"
@@ -295,7 +292,7 @@ def test_the_verdict_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name in ("proof", "record"):
         (tmp_path / f"{name}.json").write_text(example("proof.md", name))
     text = (PAGES / "proof.md").read_text(encoding="utf-8")
-    command, verdict = re.findall(r"^\$ python proof.py (.*)\n(.*)\n", text, re.MULTILINE)[0]
+    command, verdict = re.findall(r"^\$ python proof.py (.*)\n(.*\n.*)\n", text, re.MULTILINE)[0]
     arguments = [str(tmp_path / part) if ".json" in part else part for part in command.split()]
     assert merkql.proof.main(arguments) == 0
     assert capsys.readouterr().out == verdict + "\n"

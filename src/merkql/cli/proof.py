@@ -16,7 +16,7 @@ from merkql.cli.parsing import (
     new_command,
 )
 from merkql.cli.quantities import count, partition
-from merkql.proof import record_to_json
+from merkql.proofs import record_to_json
 
 
 def add_parser(subparsers: Subparsers) -> Parser:

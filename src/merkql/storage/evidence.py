@@ -9,7 +9,8 @@ from __future__ import annotations
 from merkql._core.frontier import Frontier
 from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
 from merkql.errors import CorruptionError
-from merkql.proof import ConsistencyProof, Proof, leaf_hash, roots_from_consistency
+from merkql.proof import leaf_hash, roots_from_consistency
+from merkql.proofs import ConsistencyProof, Proof, RangeProof
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition_log import HASH_SIZE
@@ -48,6 +49,42 @@ def inclusion_proof(
         topic=log.id.topic,
         partition=log.id.index,
     )
+
+
+def range_proof(log: AnyLog, first: int, stop: int, size: int) -> RangeProof:
+    """One proof for the records from ``first`` up to ``stop``, out of those of the two at the ends.
+
+    Its hashes are all in these two paths, so that checking these vouches for it, however many
+    records there are in between.
+    """
+    frontier = log.frontier  # once: the writer replaces it
+    current = frontier if size == frontier.size else None
+    _, left, root = prove(first, size, log.tree.read, current)
+    _, right, same = prove(stop - 1, size, log.tree.read, current)
+    if not root == same == root_of(log, size):
+        raise tree_damage(log, f"the paths of {first} and {stop - 1} do not lead to the root")
+    path = range_path((first, stop - 1), size, left, right)
+    return RangeProof(first, stop, size, tuple(path), root, log.id.topic, log.id.index)
+
+
+def range_path(
+    ends: tuple[int, int], size: int, left: list[bytes], right: list[bytes]
+) -> list[bytes]:
+    """The path of a range from the inclusion paths of its first record and of its last.
+
+    What lies left of the first, what lies right of the last, each from the leaves up, and then
+    what is beside the subtree in which the two paths have met.
+    """
+    first, last = ends
+    if first == last:
+        return left
+    meeting = (first ^ last).bit_length() - 1  # at this level first is below left, last right
+    above = left[meeting + 1 :]
+    below = right[: len(right) - len(above) - 1]
+    inner = (last ^ (size - 1)).bit_length()  # at this level, and above, all siblings stand left
+    lefts = [left[level] for level in range(meeting) if first >> level & 1]
+    rights = [node for level, node in enumerate(below[:inner]) if not last >> level & 1]
+    return lefts + rights + above
 
 
 def consistency_proof(log: AnyLog, old: int, new: int) -> ConsistencyProof:

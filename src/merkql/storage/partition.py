@@ -12,14 +12,16 @@ from merkql._core.leaf import entry as entry_bytes
 from merkql._core.leaf import record_digest
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
-from merkql.proof import ConsistencyProof, Proof
+from merkql.proofs import ConsistencyProof, Proof, RangeProof
 from merkql.storage import layout
 from merkql.storage import retention as retaining
+from merkql.storage.arguments import check_offset, check_positive, check_range
 from merkql.storage.checkpoint_file import CheckpointFile
 from merkql.storage.evidence import (
     consistency_proof,
     find_leaf,
     inclusion_proof,
+    range_proof,
     root_of,
 )
 from merkql.storage.fetching import (
@@ -106,7 +108,7 @@ class Partition:
         Raises ``OffsetOutOfRangeError`` for one that is not there (yet, or any more) and
         ``CorruptionError`` when its batch is damaged.
         """
-        _check_offset(offset, "offset")
+        check_offset(offset, "offset")
         return self._with_log(lambda log: self._read(log, offset))
 
     def read_range(self, start: int, stop: int) -> list[Record]:
@@ -114,10 +116,7 @@ class Partition:
 
         Raises ``OffsetOutOfRangeError`` when not all of them are there.
         """
-        _check_offset(start, "start")
-        _check_offset(stop, "stop")
-        if stop < start:
-            raise ValueError(f"stop is at least start, {start}, not {stop}")
+        check_range(start, stop)
         log = self._owner.open_log(self.index)
         if stop > log.end_offset:
             if log.damage is not None:
@@ -142,9 +141,9 @@ class Partition:
         Empty at the end of the log. Raises ``OffsetOutOfRangeError`` below its start and past its
         end. Damage raises ``CorruptionError`` once the records before it have been returned.
         """
-        _check_offset(offset, "offset")
-        _check_positive(max_records, "max_records")
-        _check_positive(max_bytes, "max_bytes")
+        check_offset(offset, "offset")
+        check_positive(max_records, "max_records")
+        check_positive(max_bytes, "max_bytes")
         limits = FetchLimits(max_records, max_bytes)
         return self._with_log(
             lambda log: self._fetcher.fetch(log, offset, self._start_of(log), limits)
@@ -163,7 +162,7 @@ class Partition:
         Raises ``OffsetOutOfRangeError`` for an offset not written by that size. Cost: a few
         microseconds, one read a stored level.
         """
-        _check_offset(offset, "offset")
+        check_offset(offset, "offset")
         log = self._owner.open_log(self.index)
         size = self._check_size(log, size, "size")
         if offset >= size:
@@ -171,11 +170,28 @@ class Partition:
         entry, salt = self._entry_of(log, offset)
         return self._with_tree(log, lambda: inclusion_proof(log, offset, size, (entry, salt)))
 
+    def prove_range(self, first: int, stop: int, size: int | None = None) -> RangeProof:
+        """That the records from ``first`` up to, not with, ``stop`` are in the tree: one proof.
+
+        The tree is that of the first ``size`` records, by default all. Works for records retained
+        away too. Raises ``OffsetOutOfRangeError`` for a ``stop`` past ``size``. Cost: that of two
+        proofs, however many records there are.
+        """
+        check_offset(first, "first")
+        check_positive(stop, "stop")
+        if stop <= first:
+            raise ValueError(f"stop is more than first, {first}, not {stop}")
+        log = self._owner.open_log(self.index)
+        size = self._check_size(log, size, "size")
+        if stop > size:
+            raise OffsetOutOfRangeError(stop, 0, size)
+        return self._with_tree(log, lambda: range_proof(log, first, stop, size))
+
     def consistency_proof(self, old: int, new: int | None = None) -> ConsistencyProof:
         """That the tree of ``new`` records begins with the tree of ``old``, unchanged."""
         log = self._owner.open_log(self.index)
         new = self._check_size(log, new, "new")
-        _check_offset(old, "old")
+        check_offset(old, "old")
         if not 1 <= old <= new:
             raise ValueError(f"old is between 1 and {new} records, not {old}")
         return self._with_tree(log, lambda: consistency_proof(log, old, new))
@@ -269,11 +285,7 @@ class Partition:
 
         The call for damage: it passes what cannot be read and says which offsets that were.
         """
-        _check_offset(start, "start")
-        if stop is not None:
-            _check_offset(stop, "stop")
-            if stop < start:
-                raise ValueError(f"stop is at least start, {start}, not {stop}")
+        check_range(start, start if stop is None else stop)
         return self._with_log(lambda log: salvage(log, start, stop))
 
     def has_more(self, offset: int | None) -> bool:
@@ -347,7 +359,7 @@ class Partition:
             raise again(log.damage)  # its tree is not whole
         if size is None:
             return log.end_offset
-        _check_offset(size, name)
+        check_offset(size, name)
         if size > log.end_offset:
             raise OffsetOutOfRangeError(size, 0, log.end_offset)
         return size
@@ -383,16 +395,3 @@ class Partition:
 
     def _rebuild_tree(self, log: PartitionLog) -> None:
         rebuild_whole_tree(log, log.frontier.peaks)
-
-
-def _check_offset(value: object, name: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is an int, not {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} is at least 0, not {value}")
-
-
-def _check_positive(value: object, name: str) -> None:
-    _check_offset(value, name)
-    if not value:
-        raise ValueError(f"{name} is at least 1, not 0")
