@@ -140,7 +140,7 @@ def _create(files: Files, root: str) -> DirectoryInfo:
     lock = WriterLock(files, root)
     try:
         if files.status(layout.directory_mark(root)) is not None:
-            return _read_mark(files, root)
+            return read_mark(files, root)
         return _fill(files, root)
     finally:
         lock.release()
