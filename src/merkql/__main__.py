@@ -26,6 +26,8 @@ def main() -> int:
         raise KeyboardInterrupt
 
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         for one in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(one) is signal.SIG_DFL:  # ignored is to stay so, as nohup wants
                 signal.signal(one, end)

@@ -7,6 +7,7 @@ import glob
 import itertools
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -580,3 +581,25 @@ def test_salvage_behind_damage_believed_a_batch_that_the_next_contradicts(tmp_pa
     with Broker.open(tmp_path, read_only=True) as broker:
         found = broker.topic("t").partition(0).salvage()
     assert found.records == [*want[:5], *want[7:]]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_empty_partition_did_not_verify(tmp_path: Path, read_only: bool) -> None:
+    """It has no segment yet, and looked as if it had lost it."""
+    with Broker.open(tmp_path) as writer:
+        writer.create_topic("t")
+        with Broker.open(tmp_path, read_only=True) as reader:
+            partition = (reader if read_only else writer).topic("t").partition(0)
+            assert partition.verify().end_offset == 0
+            assert partition.salvage().damage == []
+
+
+def test_a_reader_found_a_lost_partition_sound(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as writer:
+        writer.producer().send("t", b"v")
+    shutil.rmtree(tmp_path / "topics/t/0")
+    with (
+        Broker.open(tmp_path, read_only=True) as reader,
+        pytest.raises(CorruptionError, match="/t/0"),
+    ):
+        reader.topic("t").partition(0).verify()

@@ -15,7 +15,7 @@ from merkql.cli.parsing import (
     new_command,
     topic_of,
 )
-from merkql.cli.quantities import bytes_text, count
+from merkql.cli.quantities import bytes_text, count, counted
 from merkql.cli.topic_settings import add_settings, settings_of
 from merkql.cli.topics import keeps
 
@@ -56,7 +56,8 @@ def run(arguments: Namespace) -> int:
         if changes:
             topic.alter(**changes)
         terminal.note(
-            f"topic {name!r}: {topic.partition_count:,} partitions, keeps {keeps(topic.retention)}"
+            f"topic {name!r}: {counted(topic.partition_count, 'partition')}, keeps "
+            f"{keeps(topic.retention)}"
         )
         if arguments.apply:
             freed = sum(partition.compact() for partition in topic.partitions())

@@ -63,10 +63,16 @@ def parse(words: Sequence[str], *, width: int | None = None) -> Namespace:
     if name not in COMMANDS:
         raise UsageError(PROGRAM, _not_a_command(name))
     top = new_parser([name], width=width)
-    arguments, unknown = top.parse_known_args([*before, name, *rest[1:]])
+    given = Namespace(command=name, run=load(name).run)
+    if before:
+        directories = Parser(PROGRAM, usage="", description="")
+        add_directory(directories)
+        directories.parse_args(before, given)
+    # Intermixed, as options may stand between the names of topics and files.
+    own = top.commands.made[name]
+    arguments, unknown = own.parse_known_intermixed_args(rest[1:], given)
     if unknown:
         raise UsageError(f"{PROGRAM} {name}", f"no option or argument {unknown[0]!r}")
-    arguments.run = load(name).run
     return arguments
 
 
@@ -109,6 +115,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _not_a_command(name: str) -> str:
+    if name == "-Q":
+        return "-Q is `merkql topics TOPIC --at TIME` here"
     if name.startswith("-"):
         return f"{name} needs a command before it: {', '.join(COMMANDS)}"
     import difflib  # dear to import, and needed here alone

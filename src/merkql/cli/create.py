@@ -14,7 +14,7 @@ from merkql.cli.parsing import (
     new_command,
     topic_of,
 )
-from merkql.cli.quantities import count
+from merkql.cli.quantities import count, counted
 from merkql.cli.topic_settings import add_settings, settings_of
 from merkql.errors import TopicExistsError
 from merkql.storage.retention import RetentionConfig
@@ -66,7 +66,6 @@ def run(arguments: Namespace) -> int:
                 raise
             arguments.terminal.note(f"topic {name!r} exists already")
             return 0
-    count = arguments.partitions
-    partitions = "a partition" if count == 1 else f"{count:,} partitions"
+    partitions = counted(arguments.partitions, "partition")
     arguments.terminal.note(f"created topic {name!r} with {partitions}")
     return 0

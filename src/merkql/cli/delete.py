@@ -13,6 +13,9 @@ from merkql.cli.parsing import (
     add_quiet,
     new_command,
 )
+from merkql.cli.quantities import counted
+from merkql.errors import CorruptionError
+from merkql.topic import Topic
 
 
 def add_parser(subparsers: Subparsers) -> Parser:
@@ -44,13 +47,20 @@ def run(arguments: Namespace) -> int:
     with to_write(arguments) as broker:
         for name in names:
             topic = broker.topic(name)
-            count = sum(one.end_offset - one.start_offset for one in topic.partitions())
-            if not arguments.yes and not _agreed(arguments, f"{name!r} with {count:,} records"):
+            records = _records_of(topic)
+            if not arguments.yes and not _agreed(arguments, f"{name!r} with {records}"):
                 spared += 1
                 continue
             broker.delete_topic(name)
-            terminal.note(f"deleted topic {name!r} with {count:,} records")
+            terminal.note(f"deleted topic {name!r} with {records}")
     return 1 if spared else 0
+
+
+def _records_of(topic: Topic) -> str:
+    try:
+        return counted(sum(p.end_offset - p.start_offset for p in topic.partitions()), "record")
+    except CorruptionError as error:
+        return f"damage ({error})"  # no reason to keep it
 
 
 def _agreed(arguments: Namespace, what: str) -> bool:

@@ -21,7 +21,7 @@ from merkql.cli.parsing import (
     new_command,
 )
 from merkql.cli.progress import Progress
-from merkql.cli.quantities import count, partition
+from merkql.cli.quantities import count, counted, partition
 from merkql.cli.record_lines import Header, Lines, LineStyle
 from merkql.cli.record_text import separator
 from merkql.cli.terminal import RawInput, Terminal
@@ -101,7 +101,7 @@ class _Production:
         self._parse = style.parser(is_json=arguments.json)
         if style.topic not in broker.topics():
             broker.create_topic(style.topic)
-            self._terminal.note(f"created topic {style.topic!r} with a partition")
+            self._terminal.note(f"created topic {style.topic!r} with 1 partition")
         self._topic = broker.topic(style.topic)
         if style.partition is not None:
             self._topic.partition(style.partition)  # raises for one that is not there
@@ -133,22 +133,24 @@ class _Production:
             with self._terminal.progress(f"to {self._style.topic}") as bar:
                 yield bar
         finally:
-            records = "record" if self.written == 1 else "records"
-            self._terminal.note(f"{self.written:,} {records} written to {self._style.topic!r}")
+            written = counted(self.written, "record")
+            self._terminal.note(f"{written} written to topic {self._style.topic!r}")
 
     def _send_lines(self, stream: RawInput, bar: Progress) -> None:
         lines = Lines(stream, self._arguments.delimiter, self._topic.config.segment_bytes)
         waiting: list[bytes] = []
         size = 0
-        for some in lines:
-            waiting += some
-            size += sum(map(len, some))
-            if len(waiting) >= BATCH_COUNT or size >= BATCH_BYTES or not lines.has_more():
-                self._send_all(waiting, bar)
-                waiting, size = [], 0
-            if self._left == 0:
-                return
-        self._send_all(waiting, bar)
+        try:
+            for some in lines:
+                waiting += some
+                size += sum(map(len, some))
+                if len(waiting) >= BATCH_COUNT or size >= BATCH_BYTES or not lines.has_more():
+                    sending, waiting, size = waiting, [], 0
+                    self._send_all(sending, bar)
+                if self._left == 0:
+                    return
+        finally:
+            self._send_all(waiting, bar)  # a line that is too large keeps none before it back
 
     def _send_all(self, lines: Sequence[bytes], bar: Progress) -> None:
         """In pieces, each of which is one write."""

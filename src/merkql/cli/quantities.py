@@ -71,6 +71,11 @@ def partition(text: str) -> int | None:
     return int(text)
 
 
+def counted(number: int, what: str) -> str:
+    """``1 record``, ``1,200 records``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def bytes_text(number: int) -> str:
     """A size for people: ``9.1 MiB``."""
     value, units = float(number), ["B", "KiB", "MiB", "GiB", "TiB"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from merkql._core.record import Record
 from merkql.broker import Broker
 from merkql.cli.positions_asked import Asked, begin_of
+from merkql.cli.quantities import counted
 from merkql.cli.record_text import Renderer
 from merkql.cli.terminal import Terminal
 from merkql.consumer import Consumer
@@ -165,4 +166,4 @@ def _print_and_commit(sink: Sink, records: list[Record], consumer: Consumer) -> 
     try:
         consumer.commit_sync(offsets)
     except StaleGenerationError as error:
-        sink.terminal.warn(f"{error}; {len(records):,} records will be read again by another")
+        sink.terminal.warn(f"{error}; others will read {counted(len(records), 'record')} again")

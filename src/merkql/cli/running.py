@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from merkql.cli.commands import parse
 from merkql.cli.parsing import HelpAskedError, UsageError
 from merkql.cli.terminal import OutputError, Terminal
-from merkql.errors import CorruptionError, MerkqlError
+from merkql.errors import CorruptionError, DirectoryLockedError, MerkqlError, UnknownTopicError
 
 OK = 0
 FAILED = 1  # an error, named on standard error
@@ -77,6 +77,12 @@ def _explained(error: Exception) -> tuple[str, int]:
         return f"{error.message} (see `{error.program} --help`)", MISUSED
     if isinstance(error, CorruptionError):
         return str(error), DAMAGED
+    if isinstance(error, UnknownTopicError):
+        was_deleted = "deleted" in error.hint
+        hint = "it was deleted" if was_deleted else "`merkql topics` lists what there is"
+        return f"no topic {error.topic!r}; {hint}", FAILED
+    if isinstance(error, DirectoryLockedError):
+        return f"{error.path} is being written by {error.holder}: wait for it, or end it", FAILED
     if isinstance(error, MerkqlError):
         return str(error), FAILED
     if isinstance(error, OSError):

@@ -21,7 +21,7 @@ from merkql.cli.parsing import (
     add_quiet,
     new_command,
 )
-from merkql.cli.quantities import bytes_text, partition
+from merkql.cli.quantities import bytes_text, counted, partition
 from merkql.cli.running import DAMAGED, OK
 from merkql.cli.tables import print_objects
 from merkql.cli.terminal import Terminal
@@ -106,7 +106,7 @@ class _Report:
             out = self.terminal.out
             out.print(
                 f"{out.paint('green', 'ok')}      {row['topic']}/{row['partition']}  "
-                f"{row['records']:,} records, {bytes_text(int(str(row['size_bytes'])))}, "
+                f"{counted(self.sound[-1], 'record')}, {bytes_text(int(str(row['size_bytes'])))}, "
                 f"root {str(row['root'])[:16]}…"
             )
         self.terminal.out.flush()
@@ -133,12 +133,10 @@ class _Report:
 
     def end(self, seconds: float) -> None:
         """The sum of it."""
-        records, count = sum(self.sound), len(self.sound)
-        partitions = "partition" if count == 1 else "partitions"
-        text = f"{count:,} {partitions} with {records:,} records sound in {seconds:.1f} s"
+        records = counted(sum(self.sound), "record")
+        text = f"{counted(len(self.sound), 'partition')} with {records} sound in {seconds:.1f} s"
         if self.damage_count:
-            places = "place" if self.damage_count == 1 else "places"
-            text = f"{self.damage_count:,} {places} damaged; {text}"
+            text = f"{counted(self.damage_count, 'place')} damaged; {text}"
         self.terminal.note(text)
 
 

@@ -27,6 +27,8 @@ def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
     segments = log.all_segments
     for segment, following in zip(segments, (*segments[1:], None), strict=True):
         if not log.pool.exists(segment.path):
+            if following is None and not segment.end_position:
+                continue  # nothing was written to it
             result.damage.append(CorruptionError(segment.path, 0, "the segment is missing"))
             continue
         reached = _salvage_segment(log, segment, (start, stop), result)

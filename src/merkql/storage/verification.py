@@ -37,6 +37,8 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
     """Check every batch, index entry, leaf and stored hash of one partition. Writes nothing."""
     if log.damage is not None:
         raise again(log.damage)
+    if log.pool.files.status(log.directory) is None:
+        raise CorruptionError(log.directory, 0, "the directory of the partition is missing")
     end_offset, end_position = log.tip  # before the segments: a roll in between only adds some
     segments = [s for s in log.all_segments if s.first_offset <= end_offset]
     first = segments[0].first_offset
@@ -46,6 +48,8 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
         stop = segment.end_position
         if not isinstance(segment, SealedSegment):
             stop = end_position if end_offset > segment.first_offset else 0
+            if not stop:
+                continue  # nothing was written to it: there may be no file yet
         if segment.first_offset > frontier.size:
             raise CorruptionError(
                 layout.segment(log.directory, frontier.size),
