@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
+from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import RecordMetadata
 from merkql.errors import again
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest
+from merkql.topic import Topic
 
 
 class DeliveryOwner(Protocol):
@@ -19,16 +21,28 @@ class DeliveryOwner(Protocol):
         """The request is committed or refused."""
 
 
+class Place:
+    """A partition's part of a request that is being filled."""
+
+    __slots__ = ("accumulator", "index", "log", "part", "topic")
+
+    def __init__(self, topic: str, index: int, log: PartitionLog) -> None:
+        self.topic = topic
+        self.index = index
+        self.log = log
+        self.accumulator = RecordAccumulator(0)
+        self.part = -1  # its number in the request, once it has a record
+
+
 class Delivery:
     """The outcome of one ``send_nowait``, now or later. Can be awaited."""
 
-    __slots__ = ("_index", "_part", "_partition", "_request", "_topic")
+    __slots__ = ("_index", "_place", "_request")
 
-    def __init__(self, request: Filling, part: int, index: int, place: tuple[str, int]) -> None:
+    def __init__(self, request: Filling, place: Place) -> None:
         self._request = request
-        self._part = part
-        self._index = index
-        self._topic, self._partition = place
+        self._place = place
+        self._index = len(place.accumulator) - 1  # it was the last to come
 
     def done(self) -> bool:
         """Whether the record is durable, or refused."""
@@ -44,9 +58,10 @@ class Delivery:
             raise TimeoutError(f"the record was not committed within {timeout} seconds")
         if self._request.error is not None:
             raise again(self._request.error)
-        offset = self._request.first_offsets[self._part] + self._index
-        timestamp = self._request.parts[self._part][1].timestamp_ms(self._index)
-        return RecordMetadata(self._topic, self._partition, offset, timestamp)
+        place = self._place
+        offset = self._request.first_offsets[place.part] + self._index
+        timestamp = place.accumulator.timestamp_ms(self._index)
+        return RecordMetadata(place.topic, place.index, offset, timestamp)
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         if not self._request.done:
@@ -71,12 +86,14 @@ class Delivery:
 class Filling(CommitRequest):
     """A request that ``send_nowait`` adds to until a leader takes it."""
 
-    __slots__ = ("_callbacks", "_changed", "_lock", "owner", "places")
+    __slots__ = ("_callbacks", "_changed", "_lock", "count", "owner", "places", "topics")
 
     def __init__(self, owner: DeliveryOwner, *, durable: bool) -> None:
         super().__init__([], durable=durable)
         self.owner = owner
-        self.places: dict[PartitionLog, int] = {}
+        self.count = 0  # of its records
+        self.topics: dict[str, Topic] = {}
+        self.places: dict[tuple[Topic, int], Place] = {}
         self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
         self._changed = threading.Condition(self._lock)
         self._callbacks: list[Callable[[], None]] = []

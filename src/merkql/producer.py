@@ -8,20 +8,18 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import Any, Protocol, overload
 
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
-from merkql.delivery import Delivery, Filling
-from merkql.errors import ClosedError, RecordTooLargeError, UnknownTopicError, again
+from merkql.delivery import Delivery, Filling, Place
+from merkql.errors import ClosedError, RecordTooLargeError, again
 from merkql.partitioners import Partitioner, murmur2
+from merkql.routing import Routed, is_durable, log_of
 from merkql.storage.committer import Committer
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest
 from merkql.topic import Topic
-
-if TYPE_CHECKING:
-    from merkql.storage.index_repair import AnyLog
 
 WRITE_BYTES_MAX = 1 << 30  # of one call to one partition: it is one frame and one segment
 Bytes = bytes | bytearray | memoryview | str
@@ -53,7 +51,7 @@ class Producer:
         self._partitioner = partitioner or murmur2
         self._closed_reason = ""
         self._filling: Filling | None = None
-        self._undelivered: dict[Filling, int] = {}
+        self._undelivered: dict[Filling, None] = {}
         self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
         self._flushed = threading.Condition(self._lock)
 
@@ -92,11 +90,11 @@ class Producer:
         self._check_open()
         target = self._broker.ensure_topic(record.topic)
         index = self._route(target, record.key, record.partition)
-        log = _log_of(target, index)
+        log = log_of(target, index)
         accumulator = RecordAccumulator(time.time_ns() // 1_000_000)
         accumulator.add_record(record)
         _check_size(accumulator, log)
-        request = CommitRequest([(log, accumulator)], durable=_is_durable(target))
+        request = CommitRequest([(log, accumulator)], durable=is_durable(target))
         self._committer.commit(request)
         return RecordMetadata(
             target.name, index, request.first_offsets[0], accumulator.timestamp_ms(0)
@@ -111,22 +109,19 @@ class Producer:
             raise TypeError(f"records is an iterable of ProducerRecord, not {records!r}")
         records = list(records)
         self._check_open()
-        routed = _Routed(self, time.time_ns() // 1_000_000)
-        for record in records:
-            if type(record) is not ProducerRecord:
-                raise TypeError(f"send_batch takes ProducerRecords, not {type(record).__name__}")
-            routed.add(record)
         if not records:
             return []
+        routed = Routed(self._broker.ensure_topic, self._route, time.time_ns() // 1_000_000)
+        routed.add(records, by_key=self._partitioner)
         for log, accumulator in routed.parts:
             _check_size(accumulator, log)
         request = CommitRequest(routed.parts, durable=routed.durable)
         self._committer.commit(request)
-        places = [
-            iter(accumulator.metadata(log.id.topic, log.id.index, first))
+        next_of = [
+            iter(accumulator.metadata(log.id.topic, log.id.index, first)).__next__
             for (log, accumulator), first in zip(routed.parts, request.first_offsets, strict=True)
         ]
-        return [next(places[part]) for part in routed.order]
+        return [next_of[part]() for part in routed.order]
 
     def send_values(
         self,
@@ -152,9 +147,9 @@ class Producer:
             accumulator.extend_values(values, keys, timestamps_ms)
             if not len(accumulator):
                 return range(0)
-            log = _log_of(target, index)
+            log = log_of(target, index)
             _check_size(accumulator, log)
-            request = CommitRequest([(log, accumulator)], durable=_is_durable(target))
+            request = CommitRequest([(log, accumulator)], durable=is_durable(target))
             self._committer.commit(request)
             first = request.first_offsets[0]
             return range(first, first + len(accumulator))
@@ -196,40 +191,58 @@ class Producer:
         Blocks while more than 32 MiB wait for the disk. Bad arguments raise here, not later.
         """
         record = _as_record(topic, value, key, headers, partition, timestamp_ms)
-        self._check_open()
-        target = self._broker.ensure_topic(record.topic)
-        index = self._route(target, record.key, record.partition)
-        log = _log_of(target, index)
+        if self._closed_reason:
+            self._check_open()
         committer = self._committer
-        if log.damage is not None:
-            raise again(log.damage)  # here, not in a request that others' records share
-        _check_record_size(record, log)
         committer.wait_for_room()
-        with committer.lock:
+        now_ms = time.time_ns() // 1_000_000
+        while True:
             request = self._filling
-            fresh = request is None or request.taken or request.done
-            if fresh or request is None:
+            if request is None or request.taken or request.done:
                 request = Filling(self, durable=False)
-            part = request.places.get(log)
-            accumulator = RecordAccumulator(0) if part is None else request.parts[part][1]
-            before = accumulator.size_bytes
-            accumulator.add(record.key, record.value, record.headers, _time_of(record))
-            if part is None:
-                part = request.places[log] = len(request.parts)
-                request.parts.append((log, accumulator))
-            request.durable = request.durable or _is_durable(target)
-            size = accumulator.size_bytes - before
-            if fresh:
-                request.size_bytes = size
-                committer.enqueue_locked(request)
-                self._filling = request
-            else:
-                committer.grow_locked(request, size)
-            delivery = Delivery(request, part, len(accumulator) - 1, (target.name, index))
-        with self._lock:
-            if not request.done:
-                self._undelivered[request] = self._undelivered.get(request, 0) + 1
-        return delivery
+            place = self._place_in(request, record)
+            with committer.lock:
+                if not (request.taken or request.done):
+                    return self._fill(request, place, record, now_ms)
+
+    def _place_in(self, request: Filling, record: ProducerRecord) -> Place:
+        """Where a record goes that joins a request; the first of a topic or partition looks it up.
+
+        What is found holds while the request does, which is milliseconds.
+        """
+        target = request.topics.get(record.topic)
+        if target is None:
+            target = request.topics[record.topic] = self._broker.ensure_topic(record.topic)
+        index = self._route(target, record.key, record.partition)
+        place = request.places.get((target, index))
+        if place is None:
+            log = log_of(target, index)
+            if log.damage is not None:
+                raise again(log.damage)  # here, not in a request that others' records share
+            place = request.places.setdefault((target, index), Place(target.name, index, log))
+        return place
+
+    def _fill(
+        self, request: Filling, place: Place, record: ProducerRecord, now_ms: int
+    ) -> Delivery:
+        """Add a record to a request nobody has taken; the caller holds the queue's lock."""
+        segment_bytes = place.log.settings.segment_bytes
+        size = place.accumulator.add_within(record, segment_bytes, now_ms)
+        if size > segment_bytes:
+            raise RecordTooLargeError(size, segment_bytes)
+        if place.part < 0:
+            place.part = len(request.parts)
+            request.parts.append((place.log, place.accumulator))
+            request.durable = request.durable or place.log.settings.durable
+        request.count += 1
+        if request.count > 1:
+            self._committer.grow_locked(request, size)
+        else:
+            request.size_bytes = size
+            self._committer.enqueue_locked(request)
+            self._undelivered[request] = None
+            self._filling = request
+        return Delivery(request, place)
 
     def flush(self, timeout: float | None = None) -> int:
         """Wait until what ``send_nowait`` queued is committed or refused.
@@ -238,7 +251,7 @@ class Producer:
         """
         with self._lock:
             self._flushed.wait_for(lambda: not self._undelivered or self._committer.closed, timeout)
-            return sum(self._undelivered.values())
+            return sum(request.count for request in list(self._undelivered))
 
     def close(self) -> None:
         """Flush and end this producer; closing twice is fine."""
@@ -287,35 +300,6 @@ class Producer:
         return index % count
 
 
-class _Routed:
-    """The records of one call, sorted into the partitions they go to."""
-
-    def __init__(self, producer: Producer, now_ms: int) -> None:
-        self.parts: list[tuple[PartitionLog, RecordAccumulator]] = []
-        self.order: list[int] = []  # the part of each record, in the order they came
-        self.durable = False
-        self._producer = producer
-        self._now_ms = now_ms
-        self._topics: dict[str, tuple[Topic, dict[int, int]]] = {}
-
-    def add(self, record: ProducerRecord) -> None:
-        """Put one record where its topic, partition and key say."""
-        topic, part_of = self._topics.get(record.topic) or self._open(record.topic)
-        index = self._producer._route(topic, record.key, record.partition)
-        part = part_of.get(index)
-        if part is None:
-            part = part_of[index] = len(self.parts)
-            self.parts.append((_log_of(topic, index), RecordAccumulator(self._now_ms)))
-        self.parts[part][1].add_record(record)
-        self.order.append(part)
-
-    def _open(self, name: str) -> tuple[Topic, dict[int, int]]:
-        topic = self._producer._broker.ensure_topic(name)
-        self.durable = self.durable or _is_durable(topic)
-        entry = self._topics[name] = (topic, {})
-        return entry
-
-
 def _as_record(topic: str | ProducerRecord, *fields: Any) -> ProducerRecord:
     if isinstance(topic, ProducerRecord):
         if fields != (_GIVEN_BY_RECORD, None, (), None, None):
@@ -326,23 +310,11 @@ def _as_record(topic: str | ProducerRecord, *fields: Any) -> ProducerRecord:
     return ProducerRecord(topic, *fields)
 
 
-def _log_of(topic: Topic, index: int) -> PartitionLog:
-    if topic.deleted:
-        raise UnknownTopicError(topic.name, "it was deleted")
-    log: AnyLog = topic.open_log(index)
-    assert isinstance(log, PartitionLog)
-    return log
-
-
 def _as_int(value: object) -> object:
     """The int that a number of another library stands for; other things as they are."""
     if type(value) is int or isinstance(value, bool) or not hasattr(value, "__index__"):
         return value
     return operator.index(value)
-
-
-def _is_durable(topic: Topic) -> bool:
-    return topic.config.durability == "fsync"
 
 
 def _check_size(accumulator: RecordAccumulator, log: PartitionLog) -> None:
@@ -353,20 +325,6 @@ def _check_size(accumulator: RecordAccumulator, log: PartitionLog) -> None:
         )
     if accumulator.largest_size_bytes > log.settings.segment_bytes:
         raise RecordTooLargeError(accumulator.largest_size_bytes, log.settings.segment_bytes)
-
-
-def _check_record_size(record: ProducerRecord, log: PartitionLog) -> None:
-    size = len(record.key or b"") + len(record.value or b"")
-    if size + 4096 > log.settings.segment_bytes or record.headers:
-        alone = RecordAccumulator(0)
-        alone.add_record(record)
-        _check_size(alone, log)
-
-
-def _time_of(record: ProducerRecord) -> int:
-    if record.timestamp_ms is not None:
-        return record.timestamp_ms
-    return time.time_ns() // 1_000_000
 
 
 def _check_lengths(

@@ -9,6 +9,7 @@ from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdlib cimport free, realloc
 
 from merkql._core.leaf cimport canonical_headers
+from merkql._core.murmur2 cimport murmur2_hash
 from merkql._core.record cimport (
     ProducerRecord,
     RecordMetadata,
@@ -74,6 +75,24 @@ cdef class RecordAccumulator:
         self._held.append(record)
         if listed is not None:
             self._held.append(listed)
+
+    def add_within(self, ProducerRecord record not None, Py_ssize_t size_max, long long now_ms):
+        """Adds a record that takes at most `size_max` bytes; returns the most it can take.
+
+        One that can take more is not added. `now_ms` is its timestamp if it carries none.
+        """
+        cdef bytes listed = _listed(record.headers) if len(record.headers) else None
+        cdef PendingRecord* pending = self._reserve(1)
+        cdef Py_ssize_t size
+        pending.timestamp_ms = now_ms if record.timestamp_ms is None else record.timestamp_ms
+        _point(pending, record.key, record.value, listed)
+        size = _size_max(pending)
+        if size <= size_max:
+            self._count_in(1)
+            self._held.append(record)
+            if listed is not None:
+                self._held.append(listed)
+        return size
 
     def extend_values(self, object values, object keys=None, object timestamps_ms=None):
         """Adds a record for each value, with the key and timestamp of the same index where given.
@@ -164,6 +183,40 @@ cdef class RecordAccumulator:
     cdef int _hold(self, bytes key, bytes value, bytes headers) except -1:
         self._held.append((key, value, headers))
         return 0
+
+
+def add_by_key(
+    list records not None, Py_ssize_t begin, str topic not None, list parts not None,
+    list order not None,
+):
+    """Adds records from `begin` on where Kafka's default partitioner sends their keys.
+
+    `parts` has an entry a partition: a pair of a number and an accumulator, or None. The numbers go
+    to `order`. Stops before a record of another topic, without key, with a partition of its own, of
+    no part yet, or that is no ProducerRecord; returns its index.
+    """
+    cdef Py_ssize_t index = begin
+    cdef Py_ssize_t count = len(parts)
+    cdef ProducerRecord record
+    cdef object part
+    cdef RecordAccumulator accumulator
+    while index < len(records) and type(records[index]) is ProducerRecord:
+        record = records[index]
+        if record.key is None or record.partition is not None:
+            break
+        if record.topic is not topic and record.topic != topic:
+            break
+        part = parts[
+            (murmur2_hash(<const unsigned char*>PyBytes_AS_STRING(record.key), len(record.key))
+             & 0x7FFFFFFF) % count
+        ]
+        if part is None:
+            break
+        accumulator = (<tuple?>part)[1]
+        accumulator.add_record(record)
+        order.append((<tuple>part)[0])
+        index += 1
+    return index
 
 
 cdef bytes _listed(tuple headers):

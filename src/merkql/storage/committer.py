@@ -71,6 +71,8 @@ class Committer:
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
         """Block while too many bytes wait in the queue; False when ``timeout`` seconds passed."""
+        if self._queued_bytes < QUEUE_BYTES_MAX:
+            return True  # as nearly always: without the lock
         with self._lock:  # not the condition: see storage.arrivals
             return self._room.wait_for(
                 lambda: self._queued_bytes < QUEUE_BYTES_MAX or self._closed, timeout

@@ -205,7 +205,7 @@ class PartitionLog:
             compression=self.settings.compression,
             batch_size_bytes=BATCH_SIZE_PLAIN if plain else BATCH_SIZE_COMPRESSED,
             salts=salts or None,
-            hashed=size < HASH_LATER_BYTES or not plain,
+            hashed=size < HASH_LATER_BYTES or not (plain and self.settings.durable),
         )
         return Prepared(self, batches, salts)
 
