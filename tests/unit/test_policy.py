@@ -112,7 +112,6 @@ def test_a_policy_has_one_quorum_line() -> None:
         b"o\n1\nAAAA\n",
         b"\n1\n" + b"A" * 43 + b"=\n",
         b"o\n9223372036854775808\n" + b"A" * 43 + b"=\n",
-        b"o\n0\n" + b"A" * 43 + b"=\n",  # an empty log has one root only
         b"o\n1\n" + b"A" * 42 + b"B=\n",  # spare bits
         b"o\n1\n" + b"A" * 43 + b"=\n\n",
         b"o\n1\n" + b"A" * 43 + b"=\nx",
@@ -121,6 +120,12 @@ def test_a_policy_has_one_quorum_line() -> None:
 def test_what_is_not_a_checkpoint_is_refused(text: bytes) -> None:
     with pytest.raises(NoteError, match="not a checkpoint"):
         parse_checkpoint(text)
+
+
+def test_an_empty_log_has_one_root() -> None:
+    text = Checkpoint("log.example", 0, ROOT).text()
+    with pytest.raises(NoteError, match="another root"):
+        Policy.of_keys([LOG.verifier]).judge(Note(text, (LOG.sign(text),)))
 
 
 def test_a_checkpoint_keeps_the_lines_of_others() -> None:

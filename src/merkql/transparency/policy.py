@@ -91,6 +91,8 @@ class Policy:
         slash, which is how merkql signs a partition's notes.
         """
         checkpoint = parse_checkpoint(note.text)
+        if not checkpoint.is_possible:
+            raise NoteError("the checkpoint of an empty log has another root")
         logs = [key_for(party.key, checkpoint.origin) for party in self.logs]
         found = verified_by(note, [key for key in logs if key is not None])
         if not found:
