@@ -391,8 +391,9 @@ def judge(files: Sequence[bytes], roots: Hashes, keys: Sequence[str]) -> dict[st
     for proof in proofs:
         what, absent, stated = _check(proof, records, leaves)
         need(not trusted or trusted.issuperset(stated.values()), "the proof is for another root")
-        same = all(stated.get(note.size, note.root) == note.root for note in notes)
-        need(same, "the checkpoint has another root than the proof")
+        pairs = [(one, note) for one in stated.items() for note in notes]
+        same = all((size == note.size) == (root == note.root) for (size, root), note in pairs)
+        need(same, "the checkpoint is of another size or root than the proof")
         proved.append(what)
         missing += [f"what {absent} of these records say: it was not given"] if absent else []
     need(not records, f"record {min(records, default=0)} is in none of the proofs")
@@ -405,6 +406,8 @@ def judge(files: Sequence[bytes], roots: Hashes, keys: Sequence[str]) -> dict[st
             witnessed |= bool(at)
         by = f"signed by {' and '.join(signed)}" if signed else "by whom, was not checked"
         proved.append(f"{note.origin!a} has {note.size} records, root {note.root.hex()}: {by}")
+    if not notes:
+        missing.append("how many records there were: only a checkpoint vouches for that")
     if not trusted:
         missing.append("whose root it is: it is the proof's own; give one with --root, or a --key")
     if not witnessed:

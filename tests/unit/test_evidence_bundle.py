@@ -1,0 +1,147 @@
+"""Evidence bundles: made from a log, carried elsewhere, judged with what is in them alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from merkql import Broker, OffsetOutOfRangeError, RetentionConfig
+from merkql.bundle import CHECKPOINT, ENTRIES, EVIDENCE, RANGE, RECORDS, pack, unpack
+from merkql.proof import ProofError, judge
+from support import evidence
+
+FILES = dict(zip((RANGE, RECORDS, ENTRIES, CHECKPOINT), evidence.bundle_files(), strict=True))
+
+
+def fill(broker: Broker, count: int = 50) -> None:
+    for number in range(count):
+        key, headers = f"key-{number}", [("trace", b"\x00\xff")]
+        broker.producer().send("audit", f"entry {number}", key=key, headers=headers)
+
+
+def test_a_bundle_is_judged_by_the_program_inside_it(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        fill(broker)
+        partition = broker.topic("audit").partition(0)
+        proof = partition.evidence(10, 20, tmp_path / "evidence.zip")
+        root = partition.root()
+        assert proof == partition.prove_range(10, 20)
+    with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
+        archive.extractall(tmp_path / "auditor")
+    auditor = tmp_path / "auditor"
+    assert sorted(os.listdir(auditor)) == sorted(
+        ["README.txt", "proof.py", "verify.html", *EVIDENCE]
+    )
+    readme = (auditor / "README.txt").read_text(encoding="utf-8")
+    assert "10 records stand at offset 10 to 19 in a log of 50 records" in readme
+    assert "NOBODY SIGNED THIS CHECKPOINT" in readme
+    (command,) = [line.split() for line in readme.splitlines() if line.startswith("    python ")]
+    program = [sys.executable, "-I", "-S", *command[1:], "--root", root.hex(), "--json"]
+    done = subprocess.run(program, cwd=auditor, capture_output=True, text=True, check=False)
+    verdict = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verdict["proved"][0] == f"records 10 to 19 of the 50 with root {root.hex()}"
+
+
+def test_the_same_evidence_makes_the_same_bytes(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        fill(broker)
+        partition = broker.topic("audit").partition(0)
+        partition.evidence(3, 9, tmp_path / "one.zip")
+        partition.evidence(3, 9, str(tmp_path / "two.zip"))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert os.listdir(tmp_path) in (["one.zip", "two.zip"], ["two.zip", "one.zip"])
+
+
+def test_records_that_are_gone_leave_their_hashes(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        broker.create_topic("audit", retention=RetentionConfig(max_records=30))
+        fill(broker)
+        partition = broker.topic("audit").partition(0)
+        for first, stop, there in ((10, 30, 10), (0, 5, 0), (20, 50, 30)):
+            partition.evidence(first, stop, tmp_path / "evidence.zip")
+            files = unpack((tmp_path / "evidence.zip").read_bytes())
+            assert (RECORDS in files) is (there > 0)
+            missing = judge(list(files.values()), [partition.root()], ())["not_shown"]
+            absent = stop - first - there
+            said = f"what {absent} of these records say: it was not given"
+            assert (said in missing) is (absent > 0)
+
+
+def test_erasable_records_are_shown_with_their_salts(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        broker.create_topic("audit", erasable=True)
+        fill(broker, 5)
+        partition = broker.topic("audit").partition(0)
+        partition.evidence(1, 4, tmp_path / "evidence.zip")
+        files = unpack((tmp_path / "evidence.zip").read_bytes())
+        salts = {json.loads(line)["salt"] for line in files[RECORDS].splitlines()}
+        assert len(salts) == 3
+        assert all(len(salt) == 32 for salt in salts)
+        proved = judge(list(files.values()), [partition.root()], ())
+        assert proved["proved"][0].startswith("records 1 to 3 of the 5")
+
+
+def test_what_is_not_there_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        fill(broker, 5)
+        partition = broker.topic("audit").partition(0)
+        with pytest.raises(OffsetOutOfRangeError):
+            partition.evidence(0, 6, tmp_path / "evidence.zip")
+        with pytest.raises(ValueError, match="more than first"):
+            partition.evidence(3, 3, tmp_path / "evidence.zip")
+        with pytest.raises(FileNotFoundError):
+            partition.evidence(0, 5, tmp_path / "no" / "evidence.zip")
+    assert os.listdir(tmp_path) == []
+
+
+def test_evidence_that_proves_nothing_is_not_packed() -> None:
+    assert unpack(pack(FILES)) == FILES
+    with pytest.raises(ProofError):
+        pack(FILES | {ENTRIES: FILES[ENTRIES][:-1]})
+
+
+def rezipped(names: list[str], compression: int = zipfile.ZIP_STORED) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for name in names:
+            archive.writestr(name, FILES.get(name, b""))
+    return target.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_archives_that_are_no_bundles() -> None:
+    assert unpack(rezipped([*FILES, "letter.txt"])) == FILES
+    for wrong in (
+        b"",
+        b"PK\x03\x04",
+        rezipped([]),
+        rezipped([RANGE]),
+        rezipped([*FILES, RANGE]),
+        rezipped([*FILES], zipfile.ZIP_DEFLATED),
+        pack(FILES)[:-30],
+    ):
+        with pytest.raises(ProofError, match="not an evidence bundle"):
+            unpack(wrong)
+
+
+@given(st.data())
+def test_any_damage_to_an_archive_is_refused_or_does_not_matter(data: st.DataObject) -> None:
+    whole = bytearray(pack(FILES))
+    evidence_end = sum(map(len, FILES.values())) + 1000
+    for _ in range(data.draw(st.integers(1, 4))):
+        near = st.integers(0, evidence_end) | st.integers(len(whole) - 600, len(whole) - 1)
+        whole[data.draw(near)] = data.draw(st.integers(0, 255))
+    try:
+        assert unpack(bytes(whole)) == FILES
+    except ProofError:
+        pass

@@ -1,0 +1,282 @@
+"""The verifier on whole files: what it says of good ones, and that nothing bad passes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from merkql.proof import ProofError, judge, main, parse_checkpoint
+from merkql.proofs import Proof, record_to_json
+from support import evidence
+from support.evidence import GROWTH, PROOF, RECORDS, ROOT, SIZE, TREE, bundle_files, flipped, note
+
+RECORD = record_to_json(RECORDS[6]).encode()
+LOG, WITNESS = evidence.signers()
+
+
+def claims(text: bytes) -> dict[str, object]:
+    """What a proof is about: all but the hints of where it was made, which nothing proves."""
+    hints = ("topic", "partition")
+    return {name: value for name, value in json.loads(text).items() if name not in hints}
+
+
+def tlog_proof(checkpoint: str | None = None) -> bytes:
+    return PROOF.to_tlog_proof(note() if checkpoint is None else checkpoint).encode()
+
+
+# What passes, and what is said of it ------------------------------------------------------------
+
+
+def test_a_proof_under_signatures_says_who_signed_and_when() -> None:
+    verdict = judge([tlog_proof(), RECORD], (), [LOG.key, WITNESS.key])
+    assert verdict["not_shown"] == []
+    record, checkpoint = verdict["proved"]
+    assert record == f"record 6 of the 13 with root {ROOT.hex()}"
+    assert checkpoint == (
+        f"'{evidence.ORIGIN}' has 13 records, root {ROOT.hex()}: "
+        f"signed by {evidence.ORIGIN} and {evidence.WITNESS} at 2026-01-01T00:00:00Z"
+    )
+
+
+def test_what_was_not_given_is_said() -> None:
+    assert judge([tlog_proof()], (), [LOG.key])["not_shown"] == [
+        "what 1 of these records say: it was not given",
+        "that others were shown the same log: no witness's key was given",
+    ]
+    missing = judge([tlog_proof(), RECORD], (), ())["not_shown"]
+    assert missing[0].startswith("whose root it is: it is the proof's own")
+    proved = judge([tlog_proof(), RECORD], (), ())["proved"]
+    assert proved[1].endswith("by whom, was not checked")
+
+
+def test_a_range_with_a_record_that_is_gone() -> None:
+    verdict = judge(bundle_files(), (), [LOG.key, WITNESS.key])
+    assert verdict["proved"][0] == f"records 5 to 9 of the 13 with root {ROOT.hex()}"
+    assert verdict["not_shown"] == ["what 1 of these records say: it was not given"]
+
+
+def test_growth_between_two_checkpoints() -> None:
+    files = [GROWTH.to_json().encode(), note().encode(), note(7, TREE.root(0, 7)).encode()]
+    verdict = judge(files, (), [LOG.key, WITNESS.key])
+    assert verdict["proved"][0] == "the log of 13 records began as that of 7"
+    assert verdict["not_shown"] == []
+    judge(files[:1], [ROOT, TREE.root(0, 7)], ())
+    with pytest.raises(ProofError, match="another root"):
+        judge(files[:1], [ROOT], ())
+    with pytest.raises(ProofError, match="another root"):
+        judge(files[:2], (), [LOG.key])
+
+
+def test_a_checkpoint_alone() -> None:
+    verdict = judge([note().encode()], (), [WITNESS.key])
+    assert "signed by witness.example/w1 at 2026-01-01" in verdict["proved"][0]
+
+
+# What does not ----------------------------------------------------------------------------------
+
+
+def test_signatures_that_are_not_there_or_not_good() -> None:
+    stranger = evidence.Signer("other.example", 1, bytes(32))
+    impostor = evidence.Signer(evidence.ORIGIN, 1, bytes(32))
+    for key in (stranger.key, impostor.key):
+        with pytest.raises(ProofError, match="not signed by"):
+            judge([tlog_proof(), RECORD], (), [key])
+    text = note().rsplit("\n\n", 1)[0] + "\n"
+    forged = text + "\n" + LOG.line(text.replace("13", "14"))
+    with pytest.raises(ProofError, match="is not that of its key"):
+        judge([tlog_proof(forged), RECORD], (), [LOG.key])
+    unsigned = text + "\n"
+    with pytest.raises(ProofError, match="not signed by"):
+        judge([tlog_proof(unsigned), RECORD], (), [LOG.key])
+    with pytest.raises(ProofError, match="no checkpoint"):
+        judge([PROOF.to_json().encode(), RECORD], (), [LOG.key])
+    for key in (
+        "",
+        "x",
+        LOG.key[:-1],
+        LOG.key.replace("+", "-"),
+        f"{LOG.key}\n",
+        "a+00000000+" + "A" * 44,
+    ):
+        with pytest.raises(ProofError, match="not an Ed25519 key"):
+            judge([tlog_proof(), RECORD], (), [key])
+
+
+def test_a_checkpoint_of_another_root_or_size() -> None:
+    with pytest.raises(ProofError, match="another size or root"):
+        PROOF.to_tlog_proof(note(12, TREE.root(0, 12)))
+    proof = PROOF.to_json().encode()
+    with pytest.raises(ProofError, match="another root"):
+        judge([proof, RECORD, note(SIZE, bytes(32)).encode()], (), [LOG.key])
+    with pytest.raises(ProofError, match="another root"):
+        judge([proof, RECORD, note(12, TREE.root(0, 12)).encode()], (), [LOG.key])
+
+
+def test_records_that_no_proof_is_about() -> None:
+    other = record_to_json(RECORDS[5]).encode()
+    with pytest.raises(ProofError, match="record 5 is in none of the proofs"):
+        judge([tlog_proof(), RECORD, other], (), ())
+    forged = record_to_json(replace(RECORDS[8], value=b"forged"), indent=None).encode()
+    files = bundle_files()
+    true = record_to_json(RECORDS[8], indent=None).encode()
+    with pytest.raises(ProofError, match="not the one"):
+        judge([files[0], files[1].replace(true, forged), *files[2:]], (), ())
+
+
+def test_every_flipped_bit_of_a_proof_file_is_refused() -> None:
+    whole = tlog_proof()
+    for damaged in flipped(whole):
+        with pytest.raises(ProofError):
+            judge([damaged, RECORD], (), [LOG.key, WITNESS.key])
+    for damaged in flipped(PROOF.to_json().encode()):
+        try:
+            verdict = judge([damaged, RECORD], [ROOT], ())
+        except ProofError:
+            continue
+        assert verdict["not_shown"][0].startswith("how many records there were")
+        size = {"size": 0}  # the one thing that a root alone does not vouch for
+        assert claims(damaged) | size == claims(PROOF.to_json().encode()) | size, damaged
+    for size_12 in (PROOF.to_json().replace('"size": 13', '"size": 12').encode(),):
+        with pytest.raises(ProofError, match="another size or root"):
+            judge([size_12, RECORD, note().encode()], (), ())
+
+
+def test_every_flipped_bit_and_every_cut_of_a_bundle_is_refused() -> None:
+    files = bundle_files()
+    for number, whole in enumerate(files):
+        for damaged in (*flipped(whole), *(whole[:size] for size in range(len(whole)))):
+            try:
+                judge([*files[:number], damaged, *files[number + 1 :]], (), [LOG.key, WITNESS.key])
+            except ProofError:
+                continue
+            # What JSON does not care for, or a record left out whole, which is then said.
+            assert number == 0 or (number == 1 and b"}" in damaged)
+            if number == 0:
+                assert claims(damaged) == claims(whole)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100])
+def test_a_proof_cut_short_or_lengthened_is_refused(cut: int) -> None:
+    for wrong in (tlog_proof()[:-cut], tlog_proof() + b"\n" * cut, tlog_proof()[cut:]):
+        with pytest.raises(ProofError):
+            judge([wrong, RECORD], (), [LOG.key])
+
+
+@given(st.lists(st.binary(), max_size=3))
+def test_any_bytes_raise_proof_error(files: list[bytes]) -> None:
+    with pytest.raises(ProofError):
+        judge(files, (), ())
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_any_damage_is_refused_or_changes_nothing(data: st.DataObject) -> None:
+    files = [tlog_proof(), *bundle_files(), GROWTH.to_json().encode(), RECORD]
+    text = bytearray(data.draw(st.sampled_from(files)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 4)))
+        pieces = [
+            b'"',
+            b"\n",
+            b"\n\n",
+            b"[" * 2000,
+            b"9" * 5000,
+            "\u2014 ".encode(),
+            b"PK",
+            b"\xff",
+        ]
+        text[start:end] = data.draw(st.binary(max_size=4) | st.sampled_from(pieces))
+    try:
+        judge([bytes(text)], (), data.draw(st.sampled_from([[], [LOG.key]])))
+    except ProofError:
+        pass
+
+
+@given(st.text())
+def test_any_key_raises_proof_error(key: str) -> None:
+    with pytest.raises(ProofError):
+        parse_checkpoint(note()).signed_by(key)
+
+
+# Texts ------------------------------------------------------------------------------------------
+
+
+def test_tlog_proofs_round_trip() -> None:
+    gone = replace(PROOF, entry=None)
+    salted = replace(PROOF, salt=bytes(16))
+    for proof in (PROOF, gone, salted, replace(gone, salt=bytes(16))):
+        text = proof.to_tlog_proof(note())
+        read = Proof.from_tlog_proof(text)
+        assert read == proof
+        assert read.to_tlog_proof(note()) == text
+        assert Proof.from_tlog_proof(proof.to_tlog_proof()) == proof
+    alone = Proof(0, 1, ROOT, (), ROOT)
+    assert Proof.from_tlog_proof(alone.to_tlog_proof()) == alone
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tlog-proof@v1", "tlog-proof@v2"),
+        ("index 6", "index 06"),
+        ("index 6", "index +6"),
+        ("index 6", "index 13"),
+        ("index 6", "index 9999999999999999999"),
+        ("index 6", "index \u0666"),
+        ("\n13\n", "\n013\n"),
+        ("\n13\n", "\n0\n"),
+        ("extra ", "extra  "),
+        ("extra ", "Extra "),
+        ("\n\u2014 log", "\n- log"),
+        ("\n\u2014 log", "\n\u2014  log"),
+        ("\n\n", "\r\n\r\n"),
+        ("=\n", "==\n"),
+    ],
+)
+def test_other_spellings_are_refused(old: str, new: str) -> None:
+    text = tlog_proof().decode()
+    assert old in text
+    with pytest.raises(ProofError):
+        Proof.from_tlog_proof(text.replace(old, new))
+
+
+def test_a_foreign_checkpoint_may_have_more_lines_and_many_signatures() -> None:
+    text = f"{evidence.ORIGIN}\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\nmore: of it\n"
+    lines = "".join(f"\u2014 witness{at} AAAAAAAA\n" for at in range(99))
+    read = parse_checkpoint(f"{text}\n{LOG.line(text)}{lines}")
+    assert (read.origin, read.size, read.signed_by(LOG.key)) == (evidence.ORIGIN, 0, 0)
+    assert read.signed_by(WITNESS.key) is None
+    with pytest.raises(ProofError):
+        parse_checkpoint(f"{text}\n{lines}{lines}")
+
+
+def test_without_cryptography_signatures_are_not_taken_as_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [tlog_proof(), RECORD]
+    ed25519 = "cryptography.hazmat.primitives.asymmetric.ed25519"
+    monkeypatch.setitem(sys.modules, ed25519, None)
+    with pytest.raises(ProofError, match="without the package cryptography"):
+        judge(files, (), [LOG.key])
+    judge(files, (), ())
+
+
+def test_the_program_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "a.tlog-proof")
+    Path(path).write_bytes(tlog_proof())
+    assert main([path, "--json", "--key", LOG.key]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["holds"] is True
+    assert len(said["proved"]) == 2
+    assert main([path, "--json", "--root", "00" * 32]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "holds": False,
+        "reason": "the proof is for another root",
+    }
