@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("merkql.cli.verify", "recompute every checksum, leaf and root"),
     "dump": ("merkql.cli.dump", "what is in a file, damaged or not"),
     "proof": ("merkql.cli.proof", "a root, or a proof for somebody who has nothing of ours"),
+    "evidence": ("merkql.cli.evidence", "records and their proof in a zip file, for a stranger"),
+    "verify-proof": ("merkql.cli.verify_proof", "what files that somebody sent do prove"),
     "completion": ("merkql.cli.completion", "completion for bash, zsh or fish"),
     "help": ("merkql.cli.help", "this list, or the help of one command"),
     "version": ("merkql.cli.version", "versions of merkql, its formats and its back ends"),
