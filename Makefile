@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest
 SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_core/c/*)
 
-.PHONY: demo build debug test test-slow crash crash-all bench lint fix docs wheels clean
+.PHONY: demo build debug test test-slow crash crash-all soak bench lint fix docs wheels clean
 
 demo: build
 	$(BIN)/python examples/flights.py
@@ -33,6 +33,10 @@ crash: build $(VENV)/test
 # Of all sequences of three: hours.
 crash-all: build $(VENV)/test
 	PYTHONPATH=tests $(BIN)/python -m crash.explore --length 3
+
+# Kills, power cuts (root), failing system calls (strace), turned bits; one table at the end.
+soak: build $(VENV)/test
+	PYTHONPATH=tests $(BIN)/python -m soak.run
 
 bench: build $(VENV)/bench
 	$(BIN)/python asv_benchmarks/run.py

@@ -151,7 +151,13 @@ class TopicTable:
                     engine.forget(log)
                 del self._topics[name]
                 engine.pool.forget(layout.topic_directory(engine.root, name), below=True)
-                files.rename(layout.topic_directory(engine.root, name), doomed)
+                try:
+                    files.rename(layout.topic_directory(engine.root, name), doomed)
+                except OSError:  # it is still there, for new handles
+                    self._topics[name] = Topic(
+                        engine, topic.directory, name, topic.id, topic.config
+                    )
+                    raise
                 files.sync_directory(topics)
                 # First what frees space: on a full disk the WAL could not say that it forgets. The
                 # empty directory stays until it has, so that a crash finds which topic this was.

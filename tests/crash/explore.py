@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     )
     started = time.monotonic()
     count, void, states, distinct, failed = 0, 0, 0, 0, 0
-    for outcome in _outcomes(words, options):
+    for outcome in outcomes(words, options):
         count += outcome.sequences
         void += outcome.void
         states += outcome.states
@@ -104,7 +104,8 @@ def run(options: argparse.Namespace) -> int:
     return failed
 
 
-def _outcomes(words: list[tuple[str, ...]], options: argparse.Namespace) -> Iterable[Outcome]:
+def outcomes(words: list[tuple[str, ...]], options: argparse.Namespace) -> Iterable[Outcome]:
+    """What each of these sequences shows, in order, as it is known."""
     work = functools.partial(explore, options=options)
     if options.jobs == 1:
         yield from map(work, words)

@@ -603,3 +603,20 @@ def test_a_reader_found_a_lost_partition_sound(tmp_path: Path) -> None:
         pytest.raises(CorruptionError, match="/t/0"),
     ):
         reader.topic("t").partition(0).verify()
+
+
+def test_a_topic_whose_deletion_failed_was_gone_until_the_next_open(tmp_path: Path) -> None:
+    class Refusing(Files):
+        def rename(self, source: str, target: str) -> None:
+            if ".deleted-" in target:
+                raise OSError(28, "No space left on device", target)
+            super().rename(source, target)
+
+    files = Refusing()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        broker.producer().send("t", b"first")
+        with pytest.raises(OSError, match="No space"):
+            broker.delete_topic("t")
+        assert broker.topics() == ["t"]
+        assert broker.topic("t").partition(0).read(0).value == b"first"
+        assert broker.producer().send("t", b"second").offset == 1

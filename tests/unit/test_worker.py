@@ -69,3 +69,21 @@ def test_a_struck_start_says_keyboard_interrupt(monkeypatch: pytest.MonkeyPatch)
     worker, _, _ = gated()
     with pytest.raises(KeyboardInterrupt):
         worker.start()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_of_an_error_is_followed_by_another() -> None:
+    gate = threading.Semaphore(0)
+    errors: list[BaseException] = [MemoryError()]
+
+    def work() -> None:
+        if errors:
+            raise errors.pop()
+        gate.release()
+
+    threads: list[threading.Thread] = []
+    worker = Worker("worker", work, threads.append)
+    worker.start()
+    threads[0].join()
+    worker.start()
+    assert gate.acquire(timeout=10)

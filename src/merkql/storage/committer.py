@@ -179,6 +179,7 @@ class Committer:
                 return
             for request in [one for one in self._queue if one.promoted]:
                 self._queue.remove(request)  # its thread was struck as it was given the lead
+            self._background_leads = False
             self._leader, self._leading = threading.get_ident(), True
         self._writer.complete_pending()
         with self._lock:
@@ -206,8 +207,10 @@ class Committer:
 
     def _lead_is_lost(self) -> bool:
         """Whether the thread that has the lead does something else."""
-        if self._in_exclusive or self._background_leads:
+        if self._in_exclusive:
             return False
+        if self._background_leads:
+            return not self._background.works
         frame = sys._current_frames().get(self._leader)
         count = 0
         while frame is not None:

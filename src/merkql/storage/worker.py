@@ -23,18 +23,24 @@ class Worker:
         self._started = False
         self._ended = False
 
+    @property
+    def works(self) -> bool:
+        """Whether the thread is at work, or was a moment ago."""
+        return self._working.locked()
+
     def start(self) -> None:
         """Have the work begin, if it has not."""
         if self._started:
             return
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._on_thread(thread)
+        self._started = True
         try:
             thread.start()
-        except RuntimeError as error:
+        except BaseException as error:
+            self._started = False
             struck = error.__context__  # Thread.start stumbles over its own lock after a Ctrl-C
             raise struck if isinstance(struck, KeyboardInterrupt) else error from None
-        self._started = True
 
     def join(self) -> None:
         """Wait until the work, told to end by the caller, has ended; it never begins after."""
@@ -47,6 +53,9 @@ class Worker:
         try:
             if not self._ended:
                 self._work()
+                self._ended = True
+        except BaseException:
+            self._started = False  # memory ran out: the next start begins another
+            raise
         finally:
-            self._ended = True
             self._working.release()

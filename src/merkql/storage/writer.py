@@ -241,9 +241,9 @@ class Writer:
             self._wake_maintenance()
 
     def _failed_error(self) -> WriterFailedError:
+        why = str(self._failure) or repr(self._failure)  # a MemoryError has no words
         error = WriterFailedError(
-            f"writing stopped after an earlier error ({self._failure}); "
-            "close the broker and open it again"
+            f"writing stopped after an earlier error ({why}); close the broker and open it again"
         )
         error.__cause__ = self._failure
         return error

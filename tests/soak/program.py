@@ -1,0 +1,164 @@
+"""What the processes do that the soak kills: write, read, take part in a group; and say so.
+
+Each line on the pipe is a JSON list. `offer` and `committing` come before the call, `sent`,
+`committed`, `root`, `read` after it has returned: a line that arrived is a fact whatever happens
+to the process next. Everything random comes from the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from merkql import Broker, DirectoryLockedError, MerkqlError, ProducerRecord, RetentionConfig
+
+TOPICS = ("plain", "small", "packed", "erased", "kept", "fast")
+Say = Callable[..., None]
+
+
+def sayer(descriptor: int) -> Say:
+    def say(*what: Any) -> None:
+        os.write(descriptor, json.dumps(what).encode() + b"\n")
+
+    return say
+
+
+def open_when_free(root: str, **options: Any) -> Broker:
+    """The directory, as soon as the process that had it is gone."""
+    while True:
+        try:
+            return Broker.open(root, **options)
+        except DirectoryLockedError:
+            time.sleep(0.002)
+
+
+def make_topics(broker: Broker, draw: random.Random) -> None:
+    options: dict[str, dict[str, Any]] = {
+        "plain": {"partitions": 3},
+        "small": {"segment_bytes": 4096, "partitions": 2},
+        "packed": {"compression": "lz4", "segment_bytes": 20_000},
+        "erased": {"erasable": True, "segment_bytes": 8192},
+        "kept": {"retention": RetentionConfig(max_records=40), "segment_bytes": 4096},
+        "fast": {"durability": "disk", "segment_bytes": 8192},
+    }
+    names = list(TOPICS)
+    draw.shuffle(names)
+    for name in names:
+        if name not in broker.topics():
+            broker.create_topic(name, **options[name])
+
+
+def write(root: str, seed: int, say: Say) -> None:
+    """Send, batch, retain, compact, add partitions, close and open again, until killed."""
+    draw = random.Random(seed)
+    broker = open_when_free(root)
+    make_topics(broker, draw)
+    producer = broker.producer()
+    for serial in range(1 << 30):
+        records = _records(broker, draw, f"{seed}/{serial}")
+        say("offer", [[r.topic, r.partition, r.value.decode()] for r in records])
+        places = producer.send_batch(records)
+        say(
+            "sent",
+            [
+                [m.topic, m.partition, m.offset, r.value.decode()]
+                for m, r in zip(places, records, strict=True)
+            ],
+        )
+        what = draw.random()
+        if what < 0.05:
+            broker.apply_retention()
+        elif what < 0.08:
+            broker.topic(draw.choice(TOPICS)).partition(0).compact()
+        elif what < 0.12:
+            _say_root(broker, draw, say)
+        elif what < 0.13:
+            broker.topic("plain").add_partitions(
+                min(6, len(broker.topic("plain").partitions()) + 1)
+            )
+        elif what < 0.15:
+            broker.close()
+            broker = open_when_free(root)
+            producer = broker.producer()
+
+
+def _records(broker: Broker, draw: random.Random, mark: str) -> list[ProducerRecord]:
+    records = []
+    for number in range(draw.choice([1, 1, 1, 4, 30])):
+        topic = draw.choice(TOPICS)
+        partition = draw.randrange(len(broker.topic(topic).partitions()))
+        value = f"{mark}/{number}/" + "x" * draw.choice([0, 20, 700, 3000])
+        records.append(ProducerRecord(topic, value, partition=partition))
+    return records
+
+
+def _say_root(broker: Broker, draw: random.Random, say: Say) -> None:
+    topic = draw.choice(TOPICS)
+    partition = broker.topic(topic).partition(0)
+    end = partition.end_offset
+    if end:
+        say("root", [topic, 0, end, partition.root(end).hex()])
+
+
+def read(root: str, seed: int, say: Say) -> None:
+    """Follow every partition in a process that only reads."""
+    draw = random.Random(seed)
+    while True:
+        try:
+            with Broker.open(root, read_only=True) as broker:
+                _follow(broker, draw, say)
+        except (MerkqlError, FileNotFoundError):
+            time.sleep(0.002)  # the writer is making the directory, or was cut off in it
+
+
+def _follow(broker: Broker, draw: random.Random, say: Say) -> None:
+    known: dict[tuple[str, int], int] = {}
+    while True:
+        for name in broker.topics():
+            for partition in broker.topic(name).partitions():
+                end = partition.end_offset
+                start = max(partition.start_offset, known.get((name, partition.index), 0), end - 50)
+                if start >= end:
+                    continue
+                values = [
+                    [name, partition.index, one.offset, (one.value or b"").decode()]
+                    for one in partition.read_range(start, end)
+                ]
+                say("read", values)
+                known[name, partition.index] = end
+        if draw.random() < 0.05:
+            return
+
+
+def consume(root: str, seed: int, say: Say) -> None:
+    """Be a member of a group: poll, commit, sometimes leave and join again."""
+    draw = random.Random(seed)
+    while True:
+        try:
+            with Broker.open(root, read_only=True) as broker:
+                _consume(broker, draw, say)
+        except (MerkqlError, FileNotFoundError):
+            time.sleep(0.002)
+
+
+def _consume(broker: Broker, draw: random.Random, say: Say) -> None:
+    with broker.consumer("workers", auto_commit=False) as consumer:
+        consumer.subscribe(["plain", "small"])
+        for _ in range(draw.randrange(3, 60)):
+            records = consumer.poll(0.02, max_records=draw.choice([1, 5, 100]))
+            if not records:
+                continue
+            positions: dict[tuple[str, int], int] = {}
+            for one in records:
+                positions[one.topic, one.partition] = one.offset + 1
+            listed = [[topic, number, offset] for (topic, number), offset in positions.items()]
+            say("committing", listed)
+            consumer.commit_sync(positions)
+            say("committed", listed)
+
+
+PROGRAMS = {"write": write, "read": read, "consume": consume}
