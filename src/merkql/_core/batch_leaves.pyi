@@ -14,3 +14,6 @@ def leaf_hashes_and_entries(
     salts: bytes | None = None,
     decompressed_size_max: int = ...,
 ) -> tuple[bytes, bytes]: ...
+def entry_at(
+    data: bytes, first_offset: int, offset: int, salt: bytes = b""
+) -> tuple[bytes, bytes] | None: ...

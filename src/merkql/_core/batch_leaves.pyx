@@ -5,14 +5,18 @@ Makes no objects, and needs the GIL only to decompress. Format: docs/formats/rec
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.limits cimport INT_MAX
 from libc.stdlib cimport free, realloc
 
 from merkql._core.batch_decoder cimport open_records
 from merkql._core.batch_header cimport (
+    AT_MAGIC,
     CODEC_MASK,
     CODEC_NONE,
+    CONTROL,
     CORRUPT,
     HEADER_SIZE,
+    MAGIC,
     WHOLE,
     BatchHeader,
     Verdict,
@@ -24,6 +28,7 @@ from merkql._core.leaf cimport (
     SALT_SIZE,
     LeafRun,
     RecordView,
+    entry_and_leaf_hash,
     leaf_run_add,
     leaf_run_begin,
     leaf_run_end,
@@ -227,3 +232,46 @@ cdef tuple _hash(
         free(job.hashes)
         free(job.bundle)
         PyBuffer_Release(&view)
+
+
+def entry_at(
+    bytes data not None, long long first_offset, long long offset, bytes salt not None=b""
+) -> tuple:
+    """Returns entry and leaf hash of the record at `offset`, in the batch that `data` begins with.
+
+    The bytes may end before the batch does. None unless it begins at `first_offset` and the record
+    is there, readable. The checksum is not looked at: compare the leaf hash with the one in the
+    tree, which says more. Raises ValueError unless the salt has 0 or 16 bytes.
+    """
+    cdef const unsigned char* batch = <const unsigned char*>PyBytes_AS_STRING(data)
+    cdef const unsigned char* at = batch + HEADER_SIZE
+    cdef const unsigned char* end = batch + PyBytes_GET_SIZE(data)
+    cdef long long index = offset - first_offset
+    cdef const char* reason
+    cdef BatchHeader header
+    cdef RecordView view
+    cdef bytes opened
+    if len(salt) != 0 and len(salt) != SALT_SIZE:
+        raise ValueError(f"salt must have 0 or {SALT_SIZE} bytes, not {len(salt)}")
+    # With its magic byte there, nothing but the header is looked at, however long the batch.
+    if PyBytes_GET_SIZE(data) < HEADER_SIZE or batch[AT_MAGIC] != MAGIC:
+        return None
+    if read_header(batch, INT_MAX, first_offset, &header, &reason) != WHOLE:
+        return None
+    if header.attributes & CONTROL or not 0 <= index < header.count:
+        return None
+    if header.size < <size_t>PyBytes_GET_SIZE(data):
+        end = batch + header.size
+    if header.attributes & CODEC_MASK != CODEC_NONE:
+        if header.size > <size_t>PyBytes_GET_SIZE(data):
+            return None
+        try:
+            opened = open_records(batch, &header, 0, _DECOMPRESSED_SIZE_MAX)
+        except BatchError:
+            return None
+        at = <const unsigned char*>PyBytes_AS_STRING(opened)
+        end = at + PyBytes_GET_SIZE(opened)
+    at = pass_records(at, end, index)
+    if at is NULL or read_record(at, end, &header, index, &view) is NULL:
+        return None
+    return entry_and_leaf_hash(&view, salt)

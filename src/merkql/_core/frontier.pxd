@@ -17,6 +17,9 @@ cdef struct Hash:
 cdef class Frontier:
     cdef u64 leaf_count
     cdef Hash peak[LEVEL_COUNT]  # by level; the bits set in leaf_count say which of them count
+    cdef Hash edge[LEVEL_COUNT]  # by level of a peak: the root of it and all lower ones
+    cdef u64 edge_count          # of leaves when the edge was made
+    cdef const Hash* folded(self) noexcept
     cdef int collect(self, Hash* hashes) noexcept
 
 # A Python int as the number of leaves or of one; ValueError by `name` unless low <= value <= high.
@@ -40,6 +43,14 @@ cdef inline void fold(const Hash* hashes, int count, Hash* out) noexcept:
     out[0] = hashes[count - 1]
     for i in range(count - 2, -1, -1):
         join(&hashes[i], out, out)
+
+
+cdef inline int bit_length(u64 number) noexcept nogil:
+    cdef int length = 0
+    while number:
+        number >>= 1
+        length += 1
+    return length
 
 
 cdef inline bytes as_bytes(const Hash* value):

@@ -62,13 +62,12 @@ cdef class Frontier:
 
     def root(self) -> bytes:
         """The root of the tree; EMPTY_ROOT while it has no leaves."""
-        cdef Hash hashes[LEVEL_COUNT]
-        cdef Hash root
-        cdef int count = self.collect(hashes)
-        if count == 0:
+        cdef int level = LEVEL_COUNT - 1
+        if self.leaf_count == 0:
             return EMPTY_ROOT
-        fold(hashes, count, &root)
-        return as_bytes(&root)
+        while not self.leaf_count >> level & 1:
+            level -= 1
+        return as_bytes(&self.folded()[level])
 
     def copy(self) -> Frontier:
         """Another frontier in the same state."""
@@ -114,6 +113,19 @@ cdef class Frontier:
                 self.peak[level] = fresh[level]
         self.leaf_count = old + count
         return additions
+
+    cdef const Hash* folded(self) noexcept:
+        """The edge, hashed once for all who ask before the tree grows."""
+        cdef int level, below = -1
+        if self.edge_count != self.leaf_count:
+            for level in range(LEVEL_COUNT):
+                if self.leaf_count >> level & 1:
+                    self.edge[level] = self.peak[level]
+                    if below >= 0:
+                        join(&self.peak[level], &self.edge[below], &self.edge[level])
+                    below = level
+            self.edge_count = self.leaf_count
+        return self.edge
 
     cdef int collect(self, Hash* hashes) noexcept:
         """Copies the peaks, tallest first; returns how many."""

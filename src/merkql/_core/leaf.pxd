@@ -48,3 +48,6 @@ cdef void leaf_run_end(LeafRun* run) noexcept nogil
 
 # The canonical list: i32 count; of each i32 name size | name | i32 value size (-1: null) | value.
 cdef bytes canonical_headers(tuple headers)
+
+# Of a record in Kafka's form; the salt has 0 or SALT_SIZE bytes.
+cdef tuple entry_and_leaf_hash(const RecordView* record, bytes salt)

@@ -200,6 +200,25 @@ def record_digest(bytes key, bytes value, tuple headers not None, bytes salt not
     return (<const char*>digest)[:HASH_SIZE]
 
 
+cdef tuple entry_and_leaf_hash(const RecordView* record, bytes salt):
+    cdef const unsigned char* salt_bytes = NULL
+    cdef const unsigned char* message
+    cdef unsigned char written[ENTRY_SIZE]
+    cdef unsigned char leaf[HASH_SIZE]
+    cdef size_t size
+    cdef bytes scratch
+    if PyBytes_GET_SIZE(salt):
+        salt_bytes = <const unsigned char*>PyBytes_AS_STRING(salt)
+    size = _message_size(record, salt_bytes)
+    scratch = PyBytes_FromStringAndSize(NULL, size)
+    message = <const unsigned char*>PyBytes_AS_STRING(scratch)
+    _write_message(<unsigned char*>message, record, salt_bytes, False)
+    _write_place(written, record.offset, record.timestamp_ms)
+    sha256_many(&message, &size, 1, written + ENTRY_SIZE - HASH_SIZE)
+    leaf_hash_many(written, 1, leaf)
+    return (<const char*>written)[:ENTRY_SIZE], (<const char*>leaf)[:HASH_SIZE]
+
+
 def entry(unsigned long long offset, long long timestamp_ms, bytes digest not None) -> bytes:
     """Returns the 49-byte log entry; ValueError unless the digest has 32 bytes."""
     cdef unsigned char written[ENTRY_SIZE]

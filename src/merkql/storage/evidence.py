@@ -6,65 +6,176 @@ damaged hash file is an error and never a wrong proof.
 
 from __future__ import annotations
 
+import threading
+from typing import NamedTuple
+
 from merkql._core.frontier import Frontier
-from merkql._core.merkle import EMPTY_ROOT, consistency_path, prove, root_at
+from merkql._core.merkle import STORED_LEVEL_STRIDE, consistency_path, peaks_at, prove
+from merkql._core.treetop import Treetop
 from merkql.errors import CorruptionError
-from merkql.proof import leaf_hash, roots_from_consistency
+from merkql.proof import roots_from_consistency
 from merkql.proofs import ConsistencyProof, Proof, RangeProof
 from merkql.storage import layout
+from merkql.storage.fetching import entry_quickly
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition_log import HASH_SIZE
+
+FRONTIERS_MAX = 64  # past sizes of a partition: proofs are made for a few checkpoints each
+TREETOP_LEVEL_MIN = 8
+TREETOP_COUNT_MAX = 1 << 16  # hashes of its lowest level: 4 MiB in all
+
+
+class Content(NamedTuple):
+    """What a proof says of the record itself: nothing but the salt where the record is gone."""
+
+    entry: bytes | None
+    leaf_hash: bytes | None
+    salt: bytes
 
 
 def root_of(log: AnyLog, size: int) -> bytes:
     """The root over the first ``size`` records."""
-    frontier = log.frontier  # once: the writer replaces it
-    return frontier.root() if size == frontier.size else _historical_root(log, size)
+    return bytes(_frontier_at(log, size).root())
 
 
-def inclusion_proof(
-    log: AnyLog, offset: int, size: int, content: tuple[bytes | None, bytes]
-) -> Proof:
-    """The proof for one record; ``content`` is its entry, where it is still here, and its salt."""
-    entry, salt = content
-    frontier = log.frontier  # once: the writer replaces it
-    current = frontier if size == frontier.size else None
-    leaf, path, root = prove(offset, size, log.tree.read, current)
-    if entry is not None and leaf_hash(entry) != leaf:
-        raise CorruptionError(
-            layout.tree_level(log.tree.directory, 0),
-            offset * HASH_SIZE,
-            f"the leaf of offset {offset} is not that of its record",
+class Prover:
+    """Roots and proofs of one partition, for any thread; remembers what it checked once."""
+
+    def __init__(self) -> None:
+        self._frontiers: dict[int, Frontier] = {}  # by past size
+        self._treetop = Treetop(TREETOP_LEVEL_MIN)
+        self._lock = threading.Lock()  # of who uses the treetop
+
+    def root(self, log: AnyLog, size: int) -> bytes:
+        """The root over the first ``size`` records."""
+        return bytes(self._frontier_at(log, size).root())
+
+    def inclusion(self, log: AnyLog, offset: int, size: int, content: Content) -> Proof:
+        """The proof for one record."""
+        frontier = self._frontier_at(log, size)
+        leaf, path = self._path_under_treetop(log, offset, frontier) or self._path_from_files(
+            log, offset, frontier
         )
-    if root != root_of(log, size):
-        raise tree_damage(log, f"the path of offset {offset} does not lead to the root")
-    return Proof(
-        index=offset,
-        size=size,
-        leaf_hash=leaf,
-        path=tuple(path),
-        root=root,
-        entry=entry,
-        salt=salt,
-        topic=log.id.topic,
-        partition=log.id.index,
-    )
+        if content.leaf_hash is not None and content.leaf_hash != leaf:
+            raise CorruptionError(
+                layout.tree_level(log.tree.directory, 0),
+                offset * HASH_SIZE,
+                f"the leaf of offset {offset} is not that of its record",
+            )
+        root, place = frontier.root(), log.id
+        # By position: with names it takes twice as long.
+        return Proof(
+            offset, size, leaf, path, root, content.entry, content.salt, place.topic, place.index
+        )
+
+    def inclusion_quickly(self, log: AnyLog, offset: int, size: int, salt: bytes) -> Proof | None:
+        """The proof, if the record is where the index says and its leaf leads to the root.
+
+        Its checksum is then of no interest; whatever is wrong the careful way finds and names.
+        """
+        found = entry_quickly(log, offset, salt)
+        if found is None:
+            return None
+        try:
+            return self.inclusion(log, offset, size, Content(*found, salt))
+        except CorruptionError:
+            return None
+
+    def consistency(self, log: AnyLog, old: int, new: int) -> ConsistencyProof:
+        """The proof that the tree of ``new`` records begins with that of ``old``."""
+        frontier = self._frontier_at(log, new)
+        proof = ConsistencyProof(
+            old_size=old,
+            new_size=new,
+            old_root=self.root(log, old),
+            new_root=frontier.root(),
+            path=tuple(consistency_path(old, new, log.tree.read, frontier)),
+        )
+        if not proof.verify():
+            raise tree_damage(
+                log, f"the path from {old} to {new} records does not lead to their roots"
+            )
+        return proof
+
+    def range(self, log: AnyLog, first: int, stop: int, size: int) -> RangeProof:
+        """One proof for the records from ``first`` up to ``stop``, out of those of the two ends.
+
+        Its hashes are all in these two paths, so that checking these vouches for it, however many
+        records there are in between.
+        """
+        frontier = self._frontier_at(log, size)
+        _, left = self._path_from_files(log, first, frontier)
+        _, right = self._path_from_files(log, stop - 1, frontier)
+        path = range_path((first, stop - 1), size, list(left), list(right))
+        root = frontier.root()
+        return RangeProof(first, stop, size, tuple(path), root, log.id.topic, log.id.index)
+
+    def _path_from_files(
+        self, log: AnyLog, offset: int, frontier: Frontier
+    ) -> tuple[bytes, tuple[bytes, ...]]:
+        leaf, path, root = prove(offset, frontier.size, log.tree.read, frontier)
+        if root != frontier.root():
+            raise tree_damage(log, f"the path of offset {offset} does not lead to the root")
+        return leaf, tuple(path)
+
+    def _path_under_treetop(
+        self, log: AnyLog, offset: int, frontier: Frontier
+    ) -> tuple[bytes, tuple[bytes, ...]] | None:
+        """Leaf hash and path; None where a proof from the files has to find out what is wrong."""
+        top = self._treetop
+        if frontier.size >> top.level > top.count:
+            top = self._grow_treetop(log)
+        if offset >> top.level >= frontier.size >> top.level:
+            return None  # under the right edge, which is known and needs no treetop
+        try:
+            rows = log.tree.rows(offset, top.level)
+        except FileNotFoundError:
+            return None
+        with self._lock:
+            return top.prove(offset, frontier, rows)
+
+    def _grow_treetop(self, log: AnyLog) -> Treetop:
+        """Have the treetop of the present tree, as the writer's own peaks confirm."""
+        frontier = log.frontier  # once: the writer replaces it
+        level = TREETOP_LEVEL_MIN
+        while frontier.size >> level > TREETOP_COUNT_MAX:
+            level += STORED_LEVEL_STRIDE
+        with self._lock:
+            top = self._treetop if self._treetop.level == level else Treetop(level)
+            count = frontier.size >> level
+            if count > top.count:
+                top.extend(log.tree.read([(level, top.count, count - top.count)])[0])
+                if not top.leads_to(frontier):
+                    top = Treetop(level)  # an empty one proves nothing
+            self._treetop = top
+        return top
+
+    def _frontier_at(self, log: AnyLog, size: int) -> Frontier:
+        present = log.frontier
+        if size == present.size:
+            return present
+        frontier = self._frontiers.get(size)
+        if frontier is None:
+            frontier = _frontier_at(log, size)
+            if len(self._frontiers) >= FRONTIERS_MAX:
+                self._frontiers = {}
+            self._frontiers[size] = frontier
+        return frontier
 
 
-def range_proof(log: AnyLog, first: int, stop: int, size: int) -> RangeProof:
-    """One proof for the records from ``first`` up to ``stop``, out of those of the two at the ends.
-
-    Its hashes are all in these two paths, so that checking these vouches for it, however many
-    records there are in between.
-    """
-    frontier = log.frontier  # once: the writer replaces it
-    current = frontier if size == frontier.size else None
-    _, left, root = prove(first, size, log.tree.read, current)
-    _, right, same = prove(stop - 1, size, log.tree.read, current)
-    if not root == same == root_of(log, size):
-        raise tree_damage(log, f"the paths of {first} and {stop - 1} do not lead to the root")
-    path = range_path((first, stop - 1), size, left, right)
-    return RangeProof(first, stop, size, tuple(path), root, log.id.topic, log.id.index)
+def _frontier_at(log: AnyLog, size: int) -> Frontier:
+    """The right edge at that size: a past one from the stored hashes, checked to lead to ours."""
+    present = log.frontier  # once: the writer replaces it
+    if size == present.size:
+        return present
+    past = Frontier(size, peaks_at(size, log.tree.read))
+    if size:
+        root = past.root()
+        path = consistency_path(size, present.size, log.tree.read, present)
+        expected = (root, present.root())
+        if roots_from_consistency(size, present.size, root, path) != expected:
+            raise tree_damage(log, f"the root over {size} records does not lead to the present")
+    return past
 
 
 def range_path(
@@ -85,23 +196,6 @@ def range_path(
     lefts = [left[level] for level in range(meeting) if first >> level & 1]
     rights = [node for level, node in enumerate(below[:inner]) if not last >> level & 1]
     return lefts + rights + above
-
-
-def consistency_proof(log: AnyLog, old: int, new: int) -> ConsistencyProof:
-    """The proof that the tree of ``new`` records begins with that of ``old``."""
-    frontier = log.frontier  # once: the writer replaces it
-    current = frontier if new == frontier.size else None
-    path = consistency_path(old, new, log.tree.read, current)
-    proof = ConsistencyProof(
-        old_size=old,
-        new_size=new,
-        old_root=root_of(log, old),
-        new_root=root_of(log, new),
-        path=tuple(path),
-    )
-    if not proof.verify():
-        raise tree_damage(log, f"the path from {old} to {new} records does not lead to their roots")
-    return proof
 
 
 def find_leaf(log: AnyLog, wanted: bytes) -> int | None:
@@ -125,16 +219,3 @@ def find_leaf(log: AnyLog, wanted: bytes) -> int | None:
 def tree_damage(log: AnyLog, reason: str) -> CorruptionError:
     """The error for stored hashes that contradict what is known."""
     return CorruptionError(log.tree.directory, 0, reason)
-
-
-def _historical_root(log: AnyLog, size: int) -> bytes:
-    """An old root from the stored hashes, checked to be a past of the root we hold."""
-    if not size:
-        return bytes(EMPTY_ROOT)
-    frontier = log.frontier
-    root = bytes(root_at(size, log.tree.read))
-    path = consistency_path(size, frontier.size, log.tree.read, frontier)
-    expected = (root, frontier.root())
-    if roots_from_consistency(size, frontier.size, root, path) != expected:
-        raise tree_damage(log, f"the root over {size} records does not lead to the present")
-    return root

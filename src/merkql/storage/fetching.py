@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import attrgetter
 from typing import NamedTuple
 
 from merkql._core.batch_decoder import decode
 from merkql._core.batch_header import BatchError
+from merkql._core.batch_leaves import entry_at
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
 from merkql.storage.index_repair import AnyLog, with_index
@@ -17,7 +19,10 @@ from merkql.storage.segment import SealedSegment, Segment
 FETCH_BYTES = 1 << 20
 RECORDS_UNLIMITED = 1 << 31
 BUFFERS_KEPT = 4
+ENTRY_SLACK_BYTES = 512  # read beyond where a record should end, for those longer than others
 BATCH_BYTES_MIN = 16 << 10  # less room than this is not worth another read
+
+_first_offset = attrgetter("first_offset")
 
 
 class FetchLimits(NamedTuple):
@@ -143,15 +148,11 @@ def read_quickly(log: AnyLog, offset: int) -> Record | None:
     The batch's checksum and first offset prove the index right; whatever is wrong is left to the
     careful way to find and to name.
     """
-    segments = log.all_segments
-    segment = segments[bisect_right(segments, offset, key=_first_offset) - 1]
     try:
-        segment.open_index()
-        first, position, size = segment.index.span(offset, segment.end_position)
-        if size <= 0:
-            return None
+        segment = _segment_with(log, offset)
+        first, position, size, _ = segment.index.span(offset, segment.end_position)
         records = decode(
-            log.pool.read(segment.path, size, position),
+            log.pool.read(segment.path, max(size, 0), position),
             log.id.topic,
             log.id.index,
             first_offset=offset,
@@ -164,5 +165,25 @@ def read_quickly(log: AnyLog, offset: int) -> Record | None:
     return records[0] if records else None
 
 
-def _first_offset(segment: Segment) -> int:
-    return segment.first_offset
+def entry_quickly(log: AnyLog, offset: int, salt: bytes) -> tuple[bytes, bytes] | None:
+    """The record's entry and leaf hash, likewise; only the tree can say that they are right."""
+    try:
+        segment = _segment_with(log, offset)
+        first, position, size, count = segment.index.span(offset, segment.end_position)
+        if count:
+            # No further than the record ends if those before it are no longer than the others.
+            part = size * (offset - first + 1) // count + ENTRY_SLACK_BYTES
+            if part < size:
+                found = entry_at(log.pool.read(segment.path, part, position), first, offset, salt)
+                if found is not None:
+                    return found
+        return entry_at(log.pool.read(segment.path, max(size, 0), position), first, offset, salt)
+    except (IndexDamagedError, FileNotFoundError):
+        return None
+
+
+def _segment_with(log: AnyLog, offset: int) -> Segment:
+    segments = log.all_segments
+    segment = segments[bisect_right(segments, offset, key=_first_offset) - 1]
+    segment.open_index()
+    return segment

@@ -42,6 +42,7 @@ class FilePool:
 
     def __init__(self, files: Files, capacity: int = 64) -> None:
         self.files = files
+        self._pread = files.read
         self._capacity = capacity
         self._open: dict[str, _Open] = {}
         self._uses = itertools.count(1)
@@ -52,9 +53,11 @@ class FilePool:
         """At most ``size`` bytes, fewer at the end of the file; ``FileNotFoundError`` if none."""
         entry = self._pin(path)
         try:
-            return self.files.read(entry.descriptor, size, position)
+            return self._pread(entry.descriptor, size, position)
         finally:
-            self._unpin(entry)
+            entry.pins.pop()  # _unpin, without its call: proofs and single reads live from this
+            if entry.doomed:
+                self._close_if_unused(entry)
 
     def read_into(self, path: str, buffer: bytearray | memoryview, position: int) -> int:
         """Fill ``buffer`` from the file; the number of bytes that were there."""
@@ -186,7 +189,11 @@ class FilePool:
 
     def _unpin(self, entry: _Open) -> None:
         entry.pins.pop()
-        if entry.doomed and not entry.pins:
+        if entry.doomed:
+            self._close_if_unused(entry)
+
+    def _close_if_unused(self, entry: _Open) -> None:
+        if not entry.pins:
             with self._lock:
                 self._close_or_doom(entry)
 

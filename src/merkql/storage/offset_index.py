@@ -122,19 +122,21 @@ class OffsetIndex:
             raise IndexDamagedError(f"{self.path}: entries out of order")
         return number
 
-    def span(self, offset: int, end: int) -> tuple[int, int, int]:
-        """First offset, position and size of the batch that should hold ``offset``; unchecked.
+    def span(self, offset: int, end: int) -> tuple[int, int, int, int]:
+        """First offset, position, size and record count of the batch that should hold ``offset``.
 
-        ``end``: where the last batch ends. For who checks the batch it finds there.
+        Unchecked, for who checks what it finds there. ``end``: where the last batch ends, whose
+        count is not known here and given as 0.
         """
         offsets, words, _ = self._load()
-        number = bisect_right(offsets, offset) - 1
-        if number < 0:
-            return 0, 0, 0
-        position = words[number] & 0xFFFFFFFF
-        if number + 1 < len(words):
-            end = words[number + 1] & 0xFFFFFFFF
-        return offsets[number], position, end - position
+        number = bisect_right(offsets, offset)
+        if not number:
+            return 0, 0, 0, 0
+        first, position, count = offsets[number - 1], words[number - 1] & 0xFFFFFFFF, 0
+        if number < len(offsets):
+            count = offsets[number] - first
+            end = words[number] & 0xFFFFFFFF
+        return first, position, end - position, count
 
     def find_timestamp(self, timestamp_ms: int) -> int | None:
         """The number of the first batch with a record at or after ``timestamp_ms``, or None."""

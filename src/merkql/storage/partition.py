@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
+from merkql.proof import leaf_hash
 from merkql.proofs import ConsistencyProof, Proof, RangeProof
 from merkql.storage import retention as retaining
 from merkql.storage.arguments import check_offset, check_positive, check_range
 from merkql.storage.checkpoint_file import CheckpointFile
 from merkql.storage.collecting import absolute, entry_of, salts_of, write_bundle
-from merkql.storage.evidence import (
-    consistency_proof,
-    find_leaf,
-    inclusion_proof,
-    range_proof,
-    root_of,
-)
+from merkql.storage.evidence import Content, Prover, find_leaf
 from merkql.storage.fetching import (
     FETCH_BYTES,
     RECORDS_UNLIMITED,
@@ -84,6 +79,7 @@ class Partition:
         self.topic = topic
         self.index = index
         self._fetcher = Fetcher()
+        self._prover = Prover()
         # End, time, limits, and the first offset they show: looked for once while they stay.
         self._known_start: tuple[int, int, RetentionConfig | None, int] = (-1, 0, None, 0)
 
@@ -151,7 +147,7 @@ class Partition:
         """The tree's root over the first ``size`` records ever written, by default all."""
         log = self._owner.open_log(self.index)
         size = self._check_size(log, size, "size")
-        return self._with_tree(log, lambda: root_of(log, size))
+        return self._with_tree(log, lambda: self._prover.root(log, size))
 
     def proof(self, offset: int, size: int | None = None) -> Proof:
         """That the record at ``offset`` is in the tree of the first ``size`` records.
@@ -165,8 +161,13 @@ class Partition:
         size = self._check_size(log, size, "size")
         if offset >= size:
             raise OffsetOutOfRangeError(offset, 0, size)
-        entry, salt = self._entry_of(log, offset)
-        return self._with_tree(log, lambda: inclusion_proof(log, offset, size, (entry, salt)))
+        (salt,) = salts_of(log, offset, 1)  # kept for who saved the record, when ours is gone
+        if offset >= self._start_of(log):
+            proof = self._prover.inclusion_quickly(log, offset, size, salt)
+            if proof is not None and not log.retired:
+                return proof
+        content = self._content_of(log, offset, salt)
+        return self._with_tree(log, lambda: self._prover.inclusion(log, offset, size, content))
 
     def prove_range(self, first: int, stop: int, size: int | None = None) -> RangeProof:
         """That the records from ``first`` up to, not with, ``stop`` are in the tree: one proof.
@@ -183,7 +184,7 @@ class Partition:
         size = self._check_size(log, size, "size")
         if stop > size:
             raise OffsetOutOfRangeError(stop, 0, size)
-        return self._with_tree(log, lambda: range_proof(log, first, stop, size))
+        return self._with_tree(log, lambda: self._prover.range(log, first, stop, size))
 
     def evidence(self, first: int, stop: int, path: str | os.PathLike[str]) -> RangeProof:
         """Write what shows the records from ``first`` up to ``stop`` to a stranger: a zip file.
@@ -202,7 +203,7 @@ class Partition:
         check_offset(old, "old")
         if not 1 <= old <= new:
             raise ValueError(f"old is between 1 and {new} records, not {old}")
-        return self._with_tree(log, lambda: consistency_proof(log, old, new))
+        return self._with_tree(log, lambda: self._prover.consistency(log, old, new))
 
     def checkpoint(self) -> KeptCheckpoint:
         """Sign the root over all records there are now; kept, and durable when it returns.
@@ -372,16 +373,16 @@ class Partition:
             raise OffsetOutOfRangeError(size, 0, log.end_offset)
         return size
 
-    def _entry_of(self, log: AnyLog, offset: int) -> tuple[bytes | None, bytes]:
-        """The entry of a record, None where it is no longer shown, and its salt."""
-        (salt,) = salts_of(log, offset, 1)  # kept for who saved the record, when ours is gone
+    def _content_of(self, log: AnyLog, offset: int, salt: bytes) -> Content:
+        """What a proof says of a record: its entry, where it is still shown, and its salt."""
         if offset < self._start_of(log):
-            return None, salt
+            return Content(None, None, salt)
         try:
             record = self.read(offset)
         except OffsetOutOfRangeError:
-            return None, salt  # retained away since we looked
-        return entry_of(record, salt), salt
+            return Content(None, None, salt)  # retained away since we looked
+        entry = entry_of(record, salt)
+        return Content(entry, leaf_hash(entry), salt)
 
     def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
         """``work()``, once more with a rebuilt tree where stored hashes are damaged."""

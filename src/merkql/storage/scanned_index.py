@@ -29,9 +29,9 @@ class ScannedIndex:
             raise IndexDamagedError(f"{self.path}: no entry at or below offset {offset}")
         return low
 
-    def span(self, offset: int, end: int) -> tuple[int, int, int]:
+    def span(self, offset: int, end: int) -> tuple[int, int, int, int]:
         """Of no use here: nothing is faster than ``find``."""
-        return 0, 0, 0
+        return 0, 0, 0, 0
 
     def find_timestamp(self, timestamp_ms: int) -> int | None:
         found = (n for n, e in enumerate(self._entries) if e.largest_timestamp_ms >= timestamp_ms)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 
 from merkql._core.frontier import HASH_BYTES, STORED_LEVEL_STRIDE
+from merkql._core.treetop import ROW_BYTES
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
@@ -60,6 +61,19 @@ class TreeFiles:
                 self._kept[level] = kept
             answers.append(kept[begin:end])
         return answers
+
+    def rows(self, index: int, top: int) -> bytes:
+        """Of each stored level below `top` the 16 hashes of which one is above leaf `index`.
+
+        For who checks where they lead: what is missing is left out.
+        """
+        read, paths = self._files.read, self._paths
+        return b"".join(
+            [
+                read(paths[level], ROW_BYTES, (index >> level + STORED_LEVEL_STRIDE) * ROW_BYTES)
+                for level in range(0, top, STORED_LEVEL_STRIDE)
+            ]
+        )
 
     def _read(self, level: int, begin: int, end: int) -> bytes:
         path = self._paths[level]
