@@ -27,6 +27,7 @@ from pathlib import Path
 import merkql.proof
 import merkql.proofs
 from merkql import Broker, Consumer, Partition, ProducerRecord, Record
+from merkql.cli.progress import Progress
 from program import run
 
 DATA = Path(__file__).parent / "data" / "flights-2013-01.csv.gz"
@@ -92,25 +93,26 @@ def ingest(broker: Broker, rows: list[Row]) -> None:
     producer = broker.producer()
     started = time.perf_counter()
     sending = 0.0
-    for first in range(0, len(rows), BATCH_COUNT):
-        events = [to_event(row) for row in rows[first : first + BATCH_COUNT]]
-        sent = time.perf_counter()
-        producer.send_batch(events)  # returns when all of them would survive a power cut
-        sending += time.perf_counter() - sent
-        show_progress(first + len(events), len(rows))
+    with progress() as bar:
+        for first in range(0, len(rows), BATCH_COUNT):
+            events = [to_event(row) for row in rows[first : first + BATCH_COUNT]]
+            sent = time.perf_counter()
+            producer.send_batch(events)  # returns when all of them would survive a power cut
+            sending += time.perf_counter() - sent
+            bar.update(first + len(events), len(rows))
     seconds = time.perf_counter() - started
     say(f"   {len(rows):,} records in {seconds:.2f} s: {len(rows) / seconds:,.0f} records/s")
     say(f"   ({sending:.2f} s of it writing, the rest making events of CSV rows)")
 
 
-def show_progress(done: int, total: int) -> None:
-    """Redraw one line for a person at a terminal; write nothing into a pipe or a file."""
-    if sys.stderr.isatty():
-        bar = ("#" * (40 * done // total)).ljust(40, ".")
-        line = f"   [{bar}] {done:,}"
-        last = done == total
-        sys.stderr.write(f"\r{' ' * len(line)}\r" if last else f"\r{line}")
+def progress() -> Progress:
+    """One line, redrawn for a person at a terminal; nothing in a pipe or a file."""
+
+    def draw(text: str) -> None:
+        sys.stderr.write(text)
         sys.stderr.flush()
+
+    return Progress(draw, "  ", "events", is_shown=sys.stderr.isatty(), delay_s=0)
 
 
 # 2. Read

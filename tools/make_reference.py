@@ -16,11 +16,31 @@ from pathlib import Path
 
 import merkql
 from merkql.broker_config import BrokerOptions
+from merkql.cli.commands import COMMANDS, new_parser
+from merkql.cli.help import overview
 from merkql.consumer_arguments import ConsumerOptions
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/reference"
 NOTICE = "<!-- written by `make docs` from the docstrings; edit those -->\n"
+NOTICE_OF_COMMANDS = "<!-- written by `make docs` from the parsers in merkql.cli; edit those -->\n"
+STATUSES = """\
+## Exit status
+
+| status | what it means |
+|---|---|
+| 0 | done |
+| 1 | an error, in one line on standard error |
+| 2 | what was typed cannot be done |
+| 3 | bytes on disk are wrong; the file and the position are named |
+| 70 | a mistake of merkql's own; with `MERKQL_TRACEBACK=1` it shows where |
+| 130, 143 | ended by Ctrl-C, by SIGTERM; what was acknowledged is kept |
+| 141 | nobody reads the output any more |
+
+## Environment
+
+`MERKQL_DIRECTORY` is the data directory where no `-d` is given; `NO_COLOR`, set to anything, keeps
+colours away."""
 # Modules whose public names are reached by the module, not from `merkql` itself.
 MODULES = [
     "merkql.partitioners",
@@ -182,6 +202,15 @@ def page(module: str, names: list[str]) -> str:
     return NOTICE + "\n\n".join(part for part in parts if part).strip() + "\n"
 
 
+def command_page() -> str:
+    """The help of every command, as the command prints it."""
+    parts = ["# `merkql`, the command", f"```\n{overview()}```"]
+    for name, parser in new_parser(list(COMMANDS)).commands.made.items():
+        parts.append(f"## `merkql {name}`\n\n```\n{parser.format_help()}```")
+    parts.append(STATUSES)
+    return NOTICE_OF_COMMANDS + "\n\n".join(parts) + "\n"
+
+
 def names_by_module() -> dict[str, list[str]]:
     """The public names, below the module that makes each: values without one are left out."""
     found: dict[str, list[str]] = {}
@@ -203,6 +232,8 @@ def pages() -> dict[str, str]:
         file_name = module.removeprefix("merkql.").replace("_core.", "").replace(".", "-") + ".md"
         made[file_name] = page(module, names)
         rows.append(f"| [{module}]({file_name}) | {', '.join(f'`{name}`' for name in names)} |")
+    made["command.md"] = command_page()
+    rows.append(f"| [the command](command.md) | {', '.join(f'`{name}`' for name in COMMANDS)} |")
     heading = f"{NOTICE}# Reference\n\nEvery public name, by the module that makes it.\n\n"
     made["README.md"] = heading + "\n".join(rows) + "\n"
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ class InTerminal:
         self.master, slave = pty.openpty()
         names = ("stdin", "stdout", "stderr")
         kept = {name: streams.get(name, slave) for name in names}
-        variables = environment(directory, TERM="xterm", **(changes or {}))
+        variables = environment(directory, **{"TERM": "xterm", **(changes or {})})
         self.process = subprocess.Popen(
             [*ENTRY, *map(str, words)], env=variables, start_new_session=True, **kept
         )
@@ -100,6 +101,10 @@ class InTerminal:
         while what not in self.shown:
             assert time.monotonic() < deadline, self.shown
             assert self._read(), f"it ended without {what!r}: {self.shown!r}"
+
+    def is_readable(self) -> bool:
+        """Whether something is there to be read now."""
+        return bool(select.select([self.master], [], [], 0)[0])
 
     def end(self) -> int:
         """Read to the end; the exit status, negative for a signal."""

@@ -58,7 +58,13 @@ def add_parser(subparsers: Subparsers) -> Parser:
     )
     parser.add_argument("-k", "--key", metavar="KEY", help="the key of every record without one")
     parser.add_argument(
-        "-H", "--header", metavar="NAME=VALUE", type=_header, action="append", default=[], help="…"
+        "-H",
+        "--header",
+        metavar="NAME=VALUE",
+        type=_header,
+        action="append",
+        default=[],
+        help="a header of every record; NAME alone has none, and -H may be repeated",
     )
     parser.add_argument(
         "-D", "--delimiter", metavar="SEP", type=separator, default=b"\n", help="lines end at SEP"

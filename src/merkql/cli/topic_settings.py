@@ -26,9 +26,18 @@ def add_settings(parser: Parser) -> None:
             option, metavar=metavar, type=_or_none(kind), help=f'{text}; "{NO_LIMIT}": no limit'
         )
     parser.add_argument(
-        "--durability", choices=DURABILITIES, help="fsync survives power loss, disk a crash"
+        "--durability",
+        choices=DURABILITIES,
+        metavar="|".join(DURABILITIES),
+        help="fsync survives power loss, disk the death of the process",
     )
-    parser.add_argument("--compression", "-z", choices=COMPRESSIONS, help="of new records")
+    parser.add_argument(
+        "-z",
+        "--compression",
+        choices=COMPRESSIONS,
+        metavar="|".join(COMPRESSIONS),
+        help="of new records",
+    )
     parser.add_argument(
         "--segment-bytes",
         metavar="SIZE",
