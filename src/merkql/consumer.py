@@ -227,7 +227,7 @@ class Consumer:
             raise error
         self._round += 1
         chunks, error = self._positions.fetch(limit, self._fetch_max_bytes)
-        if error is not None:
+        if error is not None and not self._reading.explains(error):
             if not chunks:
                 raise error
             self._error = error

@@ -141,6 +141,13 @@ class Reading:
         if self._auto_commit:
             self.commit_handed_out()
 
+    def explains(self, error: Exception) -> bool:
+        """Whether ``follow`` deals with it: another process deleted a topic subscribed to."""
+        if not self._subscribed or not isinstance(error, UnknownTopicError):
+            return False
+        self._next_topics_ms = 0
+        return True
+
     def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Commit; durable when it returns, and so are the records before it."""
         if not offsets:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from merkql.errors import (
     CorruptionError,
     FormatError,
+    MerkqlError,
     ReadOnlyError,
     UnknownPartitionError,
     UnknownTopicError,
@@ -24,6 +25,7 @@ from merkql.storage.history import CheckpointMaker
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_log import LogSettings, PartitionId, PartitionLog
+from merkql.storage.reader_log import ReaderLog
 from merkql.storage.retention import (
     NO_LIMITS,
     RetentionConfig,
@@ -73,7 +75,7 @@ class TopicOwner(Protocol):
     def open_log(self, log: PartitionLog) -> PartitionLog:
         """Fill the state of one partition, mending it if need be."""
 
-    def open_reader(self, directory: str, identity: PartitionId) -> AnyLog:
+    def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
         """The state of a partition for one who does not write."""
 
     checkpointer: CheckpointMaker
@@ -234,6 +236,19 @@ class Topic:
         """Whether the configuration on disk is the one that was read."""
         return self._signature == _signature(self._owner.pool, self._directory)
 
+    def _is_here(self) -> bool:
+        """Whether no other process deleted the topic; only that can make it another one."""
+        if not self.deleted and not self.is_current():
+            try:
+                _, found, _ = read_topic(self._owner.pool, self._directory)
+            except FileNotFoundError:
+                found = b""
+            except MerkqlError:
+                found = self.id  # nobody can tell; who asks for the topic is told
+            if found != self.id:
+                self.retire()
+        return not self.deleted
+
     def opened_logs(self) -> list[PartitionLog]:
         """The partitions that were used since the broker opened."""
         return [log for log in self._logs if isinstance(log, PartitionLog)]
@@ -275,7 +290,9 @@ class Topic:
         directory = layout.partition_directory(self._directory, index)
         identity = PartitionId(self.name, self.id, index)
         if self._owner.read_only:
-            return self._owner.open_reader(directory, identity)
+            reader = self._owner.open_reader(directory, identity)
+            reader.is_here = self._is_here
+            return reader
         config = self._config
         settings = LogSettings(
             config.compression,

@@ -324,6 +324,7 @@ class Partition:
                 self._check_here(log)
                 raise
             except FileNotFoundError as error:
+                self._check_here(log)
                 missing = error
                 if isinstance(log, ReaderLog):
                     log.look_again()

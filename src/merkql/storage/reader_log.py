@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 
 from merkql._core.batch_fields import HEADER_SIZE
 from merkql._core.frontier import Frontier
@@ -67,7 +68,10 @@ class ReaderLog:
         self.frontier = Frontier()
         self.start_offset = 0
         self.end_offset = 0
-        self.retired = False  # its topic is deleted
+        self.is_here: Callable[[], bool] = lambda: (
+            True
+        )  # whether the topic is; set by the topic itself
+        self._retired = False
         self._boot_id = boot_id
         self._tail_path = layout.tail_page(directory)
         self._page: TailState | None = None
@@ -114,6 +118,18 @@ class ReaderLog:
         else:
             self._page = None
             self._scan()
+
+    @property
+    def retired(self) -> bool:
+        """Whether its topic was deleted: then its files may be another topic's by now.
+
+        Cost: one ``stat``. To be asked after what was read, as only then it says what that was.
+        """
+        return self._retired or not self.is_here()
+
+    @retired.setter
+    def retired(self, retired: bool) -> None:
+        self._retired = retired
 
     def look_again(self) -> None:
         """A file is not where it was: take nothing from before at the next ``refresh``."""
