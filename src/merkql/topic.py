@@ -224,8 +224,8 @@ class Topic:
         with self._lock:
             self.deleted = True
             for log in self._logs:
-                if log is not None:
-                    log.retired = True
+                if isinstance(log, PartitionLog):
+                    log.retired = True  # a reader's asks `_is_here`
 
     @property
     def directory(self) -> str:

@@ -68,10 +68,7 @@ class ReaderLog:
         self.frontier = Frontier()
         self.start_offset = 0
         self.end_offset = 0
-        self.is_here: Callable[[], bool] = lambda: (
-            True
-        )  # whether the topic is; set by the topic itself
-        self._retired = False
+        self.is_here: Callable[[], bool] = lambda: True  # the topic sets it: whether it still is
         self._boot_id = boot_id
         self._tail_path = layout.tail_page(directory)
         self._page: TailState | None = None
@@ -125,11 +122,7 @@ class ReaderLog:
 
         Cost: one ``stat``. To be asked after what was read, as only then it says what that was.
         """
-        return self._retired or not self.is_here()
-
-    @retired.setter
-    def retired(self, retired: bool) -> None:
-        self._retired = retired
+        return not self.is_here()
 
     def look_again(self) -> None:
         """A file is not where it was: take nothing from before at the next ``refresh``."""
