@@ -19,6 +19,16 @@ RANGE, RECORDS, ENTRIES = "range.json", "records.jsonl", "entries.txt"
 CHECKPOINT, TIMESTAMP = "checkpoint.txt", "checkpoint-{}.tsr"
 EVIDENCE = (RANGE, RECORDS, ENTRIES, CHECKPOINT)  # what there is to check
 _TOOLS = ("proof.py", "verify.html")  # what it can be checked with
+# What zipfile raises at damage: of its own, and what it does not catch.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 
@@ -87,6 +97,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
             if not {RANGE, CHECKPOINT} <= members.keys():
                 raise ProofError("not an evidence bundle: it has no proof or no checkpoint")
             return {name: archive.read(name) for name in EVIDENCE if name in members}
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError,
-            NotImplementedError, UnicodeError, OverflowError) as error:  # fmt: skip
+    except ProofError:
+        raise
+    except _DAMAGED as error:
         raise ProofError(f"not an evidence bundle: {error}") from None

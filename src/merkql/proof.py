@@ -294,12 +294,15 @@ class Checkpoint:
         form, what = r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", f"an Ed25519 key: {key!a}"
         name, hexadecimal, encoded = _matched(form, key, what).groups()
         public, seconds = base64.b64decode(encoded), None
-        identity = sha256(f"{name}\n".encode() + public).digest()[:4]
-        need(identity.hex() == hexadecimal and public[0] in (1, 4), f"not {what}")
+        # A log signs for each of its partitions under the origin, which begins with the key's name.
+        own = public[0] == 1 and self.origin.startswith(f"{name}/")
+        names = {name, self.origin} if own else {name}
+        ids = {one: sha256(f"{one}\n".encode() + public).digest()[:4] for one in names}
+        need(ids[name].hex() == hexadecimal and public[0] in (1, 4), f"not {what}")
         text, signatures = self.note.rsplit("\n\n", 1)
         for _, signer, blob in (line.split(" ") for line in signatures.split("\n")[:-1]):
             signed, cut = _unbase64(blob), 4 if public[0] == 1 else 12
-            if (signer, signed[:4]) == (name, identity):
+            if ids.get(signer) == signed[:4]:
                 seconds = int.from_bytes(signed[4:cut], "big")
                 head = f"cosignature/v1\ntime {seconds}\n" if cut == 12 else ""
                 good = _is_signed(public[1:], signed[cut:], f"{head}{text}\n".encode())

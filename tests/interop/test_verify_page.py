@@ -106,6 +106,8 @@ def test_good_files(page: Any) -> None:
     assert verdict == "PROVED"
     assert "Not shown: what 1 of these records say: it was not given" in reasons
     assert "Not shown: that others were shown the same log: no witness's key was given" in reasons
+    base = evidence.Signer("log.example", 1, bytes(range(32))).key
+    assert drop(page, bundle_files(), [base])[0] == "PROVED"
     growth = [GROWTH.to_json().encode(), note(7, TREE.root(0, 7)).encode(), note().encode()]
     assert drop(page, growth, [LOG])[0] == "PROVED"
     assert drop(page, [PROOF.to_json().encode(), RECORD], [ROOT.hex()])[0] == "PROVED"

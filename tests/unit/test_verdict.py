@@ -44,6 +44,17 @@ def test_a_proof_under_signatures_says_who_signed_and_when() -> None:
     )
 
 
+def test_one_key_of_a_log_stands_for_all_its_partitions() -> None:
+    """It is named as the origins begin, and signs under the origin."""
+    base = evidence.Signer("log.example", 1, bytes(range(32)))
+    verdict = judge([tlog_proof(), RECORD], (), [base.key])
+    assert "signed by log.example" in verdict["proved"][1]
+    for name in ("log.exampl", "log.example/order", "log.example/orders/2/x", "other.example"):
+        other = evidence.Signer(name, 1, bytes(range(32)))
+        with pytest.raises(ProofError, match="not signed by"):
+            judge([tlog_proof(), RECORD], (), [other.key])
+
+
 def test_what_was_not_given_is_said() -> None:
     assert judge([tlog_proof()], (), [LOG.key])["not_shown"] == [
         "what 1 of these records say: it was not given",
