@@ -16,6 +16,7 @@ ALIGNMENT = 4096  # a sync never rewrites a sector that an earlier one made dura
 # magic, version, reserved, checksum | epoch, position, sequence, durable sequence, floor sequence,
 # size, section count, reserved
 HEADER = struct.Struct("<4sB3xQ6QI4x")
+JOINED_SIZE_MAX = 16 << 10  # below it one copy costs less than several small steps
 CHECKSUM_START = 16  # the first byte under the checksum
 # topic id, partition, record count, first offset, data size, salts size
 SECTION = struct.Struct("<16sIIQQQ")
@@ -58,23 +59,15 @@ def padded(size: int) -> int:
 
 
 def encode(frame: Frame, seed: int) -> list[bytes | memoryview]:
-    """The frame's bytes in parts, padding included; payloads are passed on uncopied.
+    """The frame's bytes in parts, padding included; large payloads are passed on uncopied.
 
     ``seed`` belongs to the data directory: a frame of another log, or one forged inside a record by
     somebody who cannot read the directory, does not check out.
     """
-    table = b"".join(
-        SECTION.pack(
-            section.topic_id,
-            section.partition,
-            section.record_count,
-            section.first_offset,
-            len(section.data),
-            len(section.salts),
-        )
-        for section in frame.sections
-    )
-    payloads = [part for s in frame.sections for part in (s.data, s.salts) if len(part)]
+    table, payloads = b"", []
+    for topic_id, partition, first_offset, count, data, salts in frame.sections:
+        table += SECTION.pack(topic_id, partition, count, first_offset, len(data), len(salts))
+        payloads += [data, salts] if salts else [data]
     size = HEADER.size + len(table) + sum(map(len, payloads))
     header = HEADER.pack(
         MAGIC,
@@ -88,12 +81,16 @@ def encode(frame: Frame, seed: int) -> list[bytes | memoryview]:
         size,
         len(frame.sections),
     )
+    padding = bytes(padded(size) - size)
+    if size <= JOINED_SIZE_MAX:
+        content = b"".join((header[CHECKSUM_START:], table, *payloads))
+        digest = xxhash.xxh3_64_intdigest(content, seed=seed)
+        return [b"".join((header[:8], digest.to_bytes(8, "little"), content, padding))]
     checksum = xxhash.xxh3_64(header[CHECKSUM_START:], seed=seed)
     checksum.update(table)
     for part in payloads:
         checksum.update(part)
     sealed = header[:8] + checksum.intdigest().to_bytes(8, "little") + header[CHECKSUM_START:]
-    padding = bytes(padded(size) - size)
     return [sealed + table, *payloads, padding] if padding else [sealed + table, *payloads]
 
 

@@ -76,6 +76,8 @@ class Prepared:
 
     def hash(self) -> Frontier:
         """The tree with these records; the first thread to ask makes it, others wait for that."""
+        if self.frontier is not None:
+            return self.frontier
         with self._hashing:
             if self.frontier is None:
                 hashes = self.batches.leaf_hashes or leaf_hashes(
@@ -126,6 +128,7 @@ class PartitionLog:
         self.names_unsynced = False
         self.retired = False  # its topic is deleted
         self._tree_allocated: dict[int, int] = {}
+        self._tree_room = 0  # up to so many leaves no level needs more
         self._salts_allocated = 0
         self._sync_lock = threading.Lock()
 
@@ -182,8 +185,7 @@ class PartitionLog:
             raise again(self.refusal)
         if self.retired:
             raise UnknownTopicError(self.id.topic, "it was deleted")
-        size = sum(accumulator.size_bytes for accumulator in accumulators)
-        count = sum(map(len, accumulators))
+        size, count = _measure(accumulators)
         if self._wants_roll(size, accumulators[-1]):
             self.roll()
         batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
@@ -195,10 +197,8 @@ class PartitionLog:
     def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
         """Encode the group's records, and hash them if they are few; changes nothing."""
         plain = self.settings.compression == "none"
-        size = sum(accumulator.size_bytes for accumulator in accumulators)
-        salts = b""
-        if self.settings.erasable:
-            salts = os.urandom(SALT_SIZE * sum(map(len, accumulators)))
+        size, count = _measure(accumulators)
+        salts = os.urandom(SALT_SIZE * count) if self.settings.erasable else b""
         batches = encode(
             accumulators,
             self.end_offset,
@@ -326,6 +326,7 @@ class PartitionLog:
         """Give back the space reserved for hashes and not used."""
         self.tree.truncate(self.end_offset)
         self._tree_allocated.clear()
+        self._tree_room = 0
         if self.settings.erasable:
             path = layout.tree_salts(self.tree.directory)
             self.pool.truncate(path, self.end_offset * SALT_SIZE)
@@ -356,10 +357,13 @@ class PartitionLog:
 
     def _reserve_tree(self, count: int) -> None:
         """Space for the hashes of ``count`` more leaves, at every stored level."""
-        level = 0
+        if self.end_offset + count <= self._tree_room:
+            return
+        level, room = 0, 1 << 64
         while True:
             needed = ((self.end_offset + count) >> level) * HASH_SIZE
             if not needed:
+                self._tree_room = min(room, (1 << level) - 1)
                 return
             if needed > self._tree_allocated.get(level, 0):
                 begin = (self.end_offset >> level) * HASH_SIZE
@@ -370,6 +374,7 @@ class PartitionLog:
                 if level not in self._tree_allocated:
                     self.names_unsynced = True  # the file may be new
                 self._tree_allocated[level] = target
+            room = min(room, (self._tree_allocated[level] // HASH_SIZE + 1 << level) - 1)
             level += 4
 
     def _reserve_salts(self, count: int) -> None:
@@ -381,3 +386,10 @@ class PartitionLog:
             self.pool.allocate(path, begin, target - begin)
             self.names_unsynced = True  # the file may be new
             self._salts_allocated = target
+
+
+def _measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:
+    """Bytes and records of a group's part, which is most often one call's."""
+    if len(accumulators) == 1:
+        return accumulators[0].size_bytes, len(accumulators[0])
+    return sum(one.size_bytes for one in accumulators), sum(map(len, accumulators))
