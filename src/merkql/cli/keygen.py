@@ -1,0 +1,45 @@
+"""``merkql keygen``: a key that signs checkpoints, or a witness's."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from merkql.cli.parsing import Parser, Subparsers, new_command
+from merkql.transparency.key_file import read_key, write_key
+from merkql.transparency.note import SigningKey
+
+
+def add_parser(subparsers: Subparsers) -> Parser:
+    """``merkql keygen FILE``."""
+    parser = new_command(
+        subparsers,
+        "keygen",
+        arguments="[OPTION...] FILE",
+        description="Make a private key in FILE, readable by its owner alone, and print the public "
+        "key. The file does not belong in a data directory: whoever copies the log would have the "
+        "key. The name is the beginning of the origin of every checkpoint, and stays when the key "
+        "changes. What the key signed last is kept beside it, in FILE.heads.",
+        examples=(
+            "merkql keygen --name example.com/events ~/keys/events.key",
+            "merkql keygen --witness --name w1.example.net ~/keys/witness.key",
+            "merkql keygen --show ~/keys/events.key",
+        ),
+    )
+    parser.add_argument("file", metavar="FILE", help="where the private key is to be")
+    parser.add_argument(
+        "--name", metavar="NAME", default="merkql", help="of the log or witness, best a URL's host"
+    )
+    parser.add_argument("--witness", action="store_true", help="a key for a witness")
+    parser.add_argument("--show", action="store_true", help="print the public key of one there is")
+    return parser
+
+
+def run(arguments: Namespace) -> int:
+    """Make it; the status is 0."""
+    if arguments.show:
+        key = read_key(arguments.file)
+    else:
+        key = SigningKey.generate(arguments.name, witness=arguments.witness)
+        write_key(arguments.file, key)
+    arguments.terminal.out.print(str(key.verifier))
+    return 0

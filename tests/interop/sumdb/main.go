@@ -1,0 +1,96 @@
+// Reads a published log with golang.org/x/mod/sumdb, which knows nothing of merkql: opens its
+// checkpoint with the key given, reads its tiles, and proves every record, and every older tree, by
+// them. Prints the size and the root.
+//
+//	sumdb DIRECTORY VKEY
+package main
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+type reader struct{ directory string }
+
+func (r reader) Height() int { return 8 }
+
+func (r reader) SaveTiles([]tlog.Tile, [][]byte) {}
+
+func (r reader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var found [][]byte
+	for _, tile := range tiles {
+		// Go's own paths begin with tile/8/; tlog-tiles leave the height out.
+		path := strings.Replace(tile.Path(), "tile/8/", "tile/", 1)
+		data, err := os.ReadFile(filepath.Join(r.directory, path))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, data)
+	}
+	return found, nil
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func bundle(directory string, n, width int64) [][]byte {
+	tile := tlog.Tile{H: 8, L: -1, N: n, W: int(width)}
+	path := strings.Replace(tile.Path(), "tile/8/data/", "tile/entries/", 1)
+	data, err := os.ReadFile(filepath.Join(directory, path))
+	check(err)
+	var entries [][]byte
+	for len(data) > 0 {
+		size := binary.BigEndian.Uint16(data)
+		entries = append(entries, data[2:2+size])
+		data = data[2+size:]
+	}
+	return entries
+}
+
+func main() {
+	directory := os.Args[1]
+	verifier, err := note.NewVerifier(os.Args[2])
+	check(err)
+	signed, err := os.ReadFile(filepath.Join(directory, "checkpoint"))
+	check(err)
+	opened, err := note.Open(signed, note.VerifierList(verifier))
+	check(err)
+	lines := strings.Split(opened.Text, "\n")
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	check(err)
+	raw, err := base64.StdEncoding.DecodeString(lines[2])
+	check(err)
+	var root tlog.Hash
+	copy(root[:], raw)
+	hashes := tlog.TileHashReader(tlog.Tree{N: size, Hash: root}, reader{directory})
+	for n := int64(0); n < size; n++ {
+		if n%256 == 0 {
+			for i, entry := range bundle(directory, n/256, min(256, size-n)) {
+				index := n + int64(i)
+				proof, err := tlog.ProveRecord(size, index, hashes)
+				check(err)
+				check(tlog.CheckRecord(proof, size, root, index, tlog.RecordHash(entry)))
+			}
+		}
+	}
+	for old := int64(1); old <= size; old += 1 + size/64 {
+		older, err := tlog.TreeHash(old, hashes)
+		check(err)
+		proof, err := tlog.ProveTree(size, old, hashes)
+		check(err)
+		check(tlog.CheckTree(proof, size, root, old, older))
+	}
+	fmt.Println(size, base64.StdEncoding.EncodeToString(root[:]))
+}

@@ -1,0 +1,68 @@
+"""Go's own checksum-database code reads what we publish: keys, notes, tiles, entries, proofs."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from merkql import Broker
+from merkql.transparency.checkpointer import Signer
+from merkql.transparency.note import SigningKey
+
+SOURCE = Path(__file__).parent / "sumdb"
+LOG = SigningKey("log.example", bytes(range(32)))
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program, built; skipped where its one module cannot be had."""
+    place = tmp_path_factory.mktemp("go")
+    shutil.copytree(SOURCE, place / "sumdb")
+    environment = {**os.environ, "GOFLAGS": "-mod=mod -modcacherw", "GOPATH": str(place / "path")}
+    built = subprocess.run(
+        ["go", "build", "-o", str(place / "program"), "."],
+        cwd=place / "sumdb",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode and "golang.org" in built.stderr:
+        pytest.skip(f"golang.org/x/mod cannot be had: {built.stderr.strip()[:200]}")
+    assert not built.returncode, built.stderr
+    return str(place / "program")
+
+
+def run(program: str, directory: Path, key: str) -> subprocess.CompletedProcess[str]:
+    words = [program, str(directory), key]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_go_reads_and_proves_every_record(program: str, tmp_path: Path) -> None:
+    public = tmp_path / "public"
+    with Broker.open(
+        tmp_path / "data", signing_key=Signer(LOG), default_durability="disk"
+    ) as broker:
+        for count in (1, 254, 1, 1, 5000):
+            broker.producer().send_values("t", [b"x"] * count)
+            partition = broker.topic("t").partition(0)
+            kept = partition.checkpoint()
+            partition.publish(public)
+            key = str(LOG.verifier.named(kept.origin))
+            done = run(program, public, key)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.split() == [str(kept.size), base64.b64encode(kept.root).decode()]
+    other = SigningKey.generate(kept.origin).verifier
+    assert run(program, public, str(other)).returncode == 1
+    tile = public / "tile/0/003"
+    tile.write_bytes(bytes([tile.read_bytes()[0] ^ 1]) + tile.read_bytes()[1:])
+    assert run(program, public, key).returncode == 1
