@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest
 SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_core/c/*)
 
-.PHONY: demo build debug test test-slow crash crash-all soak bench lint fix docs wheels clean
+.PHONY: demo build debug test test-slow crash crash-all soak fuzz bench lint fix docs wheels clean
 
 demo: build
 	$(BIN)/python examples/flights.py
@@ -37,6 +37,10 @@ crash-all: build $(VENV)/test
 # Kills, power cuts (root), failing system calls (strace), turned bits; one table at the end.
 soak: build $(VENV)/test
 	PYTHONPATH=tests $(BIN)/python -m soak.run
+
+# Half a minute for every decoder, under AddressSanitizer and UBSan.
+fuzz: build $(VENV)/test
+	FUZZ_SECONDS=30 tools/test_sanitized.sh tests/fuzz
 
 bench: build $(VENV)/bench
 	$(BIN)/python asv_benchmarks/run.py

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.monitor import MonitorFiles
 
 # No deadline: a shared machine pauses. On CI the examples are the same in every run, so that a red
 # run is about the change; `nightly` draws new ones, and many.
@@ -16,3 +20,19 @@ settings.register_profile("nightly", settings.get_profile("default"), max_exampl
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )
+
+
+@pytest.fixture(autouse=True)
+def monitored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every broker that is opened without a seam of its own works under the monitor's rules."""
+    monitors: list[MonitorFiles] = []
+
+    class Watched(MonitorFiles):
+        def __init__(self) -> None:
+            super().__init__()
+            monitors.append(self)
+
+    monkeypatch.setattr("merkql.broker.Files", Watched)
+    yield
+    broken = [rule for monitor in monitors for rule in monitor.broken]
+    assert not broken, "\n".join(broken)

@@ -30,7 +30,7 @@ class Process:
             os.close(self._pipe)
             PROGRAMS[self.name](root, seed, sayer(pipe))
         except BaseException as error:
-            if not isinstance(error, OSError) or error.errno != errno.EIO:  # of a disk that is off
+            if os.strerror(errno.EIO) not in str(error):  # of a disk that is off
                 traceback.print_exc()
         os._exit(1)
 

@@ -28,6 +28,7 @@ class MonitorFiles(Files):
         self._dirty: set[str] = set()
         self._failed: set[str] = set()
         self._relaxed: set[str] = set()  # directories of topics that do not wait for the disk
+        self._strict: set[str] = set()  # and of those that do
 
     def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
         descriptor = super().open(path, write=write, create=create)
@@ -41,19 +42,20 @@ class MonitorFiles(Files):
             self._check_wal_is_synced(path)
         if path.endswith("topic.json.tmp"):
             self._note_durability(path, bytes(data))
+        if len(data):  # else it only makes the file
+            with self._lock:
+                self._dirty.add(path)  # before the call: a sync after it covers it
         super().write(descriptor, data, position)
-        with self._lock:
-            self._dirty.add(path)
 
     def write_parts(self, descriptor: int, parts: Sequence[bytes], position: int) -> None:
-        super().write_parts(descriptor, parts, position)
         with self._lock:
             self._dirty.add(self._path[descriptor])
+        super().write_parts(descriptor, parts, position)
 
     def truncate(self, descriptor: int, size: int) -> None:
-        super().truncate(descriptor, size)
         with self._lock:
             self._dirty.add(self._path[descriptor])
+        super().truncate(descriptor, size)
 
     def sync(self, descriptor: int) -> None:
         path = self._path[descriptor]
@@ -107,13 +109,21 @@ class MonitorFiles(Files):
 
     def _check_wal_is_synced(self, path: str) -> None:
         """Nobody may see a record of such a topic before it is durable."""
-        if os.path.dirname(os.path.dirname(path)) in self._relaxed:
+        if self._is_relaxed(os.path.dirname(os.path.dirname(path))):
             return
         unsynced = [
             one for one in tuple(self._dirty) if one.endswith(".wal") and self._is_used(one)
         ]
         if unsynced:
             self._break(f"{path} is written before {unsynced} were synced")
+
+    def _is_relaxed(self, topic: str) -> bool:
+        """Whether the topic of that directory does not wait for the disk."""
+        if topic not in self._relaxed and topic not in self._strict:
+            with open(os.path.join(topic, "topic.json"), "rb") as file:
+                durable = json.load(file)["durability"] == "fsync"
+            (self._strict if durable else self._relaxed).add(topic)
+        return topic in self._relaxed
 
     def _is_used(self, path: str) -> bool:
         """Whether a WAL file holds frames; one of zeros is made ahead, in a thread of its own."""
@@ -126,6 +136,7 @@ class MonitorFiles(Files):
         if config["durability"] != "fsync":
             final = os.path.join(os.path.dirname(directory), config["name"])
             self._relaxed |= {directory, final}
+            self._strict -= {directory, final}
 
     def _break(self, rule: str) -> None:
         self.broken.append(rule)

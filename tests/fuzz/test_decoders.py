@@ -1,0 +1,33 @@
+"""A moment of `fuzz.run` for every decoder; FUZZ_SECONDS makes it longer (`make fuzz`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fuzz.run import fuzz
+from fuzz.targets import TARGETS, Target
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "0.2"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_decoder_takes_any_bytes(name: str, tmp_path: Path) -> None:
+    executions, findings = fuzz(name, TARGETS[name], SECONDS, SEED, tmp_path)
+    assert executions > 5
+    assert findings == 0
+
+
+def test_a_decoder_that_believes_a_length_is_found(tmp_path: Path) -> None:
+    """The canary: without it nobody knows whether the fuzzer sees anything."""
+
+    def believe(data: bytes) -> None:
+        count = int.from_bytes(data[:4], "little")
+        for number in range(min(count, 1000)):
+            data[4 + number]
+
+    canary = Target(believe, lambda: [bytes([3, 0, 0, 0, 1, 2, 3])])
+    assert fuzz("canary", canary, 5, 1, tmp_path)[1] == 3
