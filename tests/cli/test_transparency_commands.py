@@ -104,3 +104,39 @@ def test_a_witness_signs_for_a_log(log: Path, key: tuple[str, str], tmp_path: Pa
         "a key of its own"
         in refused(log, "witness", "--key", key[0], "--state", "x", "--log", key[1]).err
     )
+
+
+def test_verify_checks_signatures_where_the_key_is_given(
+    log: Path, key: tuple[str, str], tmp_path: Path
+) -> None:
+    command(log, "checkpoint", "-k", key[0])
+    assert command(log, "verify", "--log", key[1]).status == 0
+    other = command(log, "keygen", "--name", "example.com/log", tmp_path / "other").lines[0]
+    done = command(log, "verify", "--log", other)
+    assert done.status == 3
+    assert b"no trusted log signed this" in done.out
+
+
+def test_dump_shows_every_checkpoint_and_what_is_not_one(log: Path, key: tuple[str, str]) -> None:
+    for _ in range(3):
+        command(log, "produce", "t", stdin=b"x\n")
+        command(log, "checkpoint", "-k", key[0])
+    path = log / "topics/t/0/checkpoints"
+
+    def dumped(*words: str) -> list[dict[str, object]]:
+        done = command(".", "dump", "--json", *words, path)
+        rows = [json.loads(line) for line in done.lines]
+        assert done.status == (3 if any(row["problem"] for row in rows) else 0)
+        return rows
+
+    rows = dumped()
+    assert [row["what"] for row in rows] == ["checkpoint"] * 3 + ["end"]
+    assert [row["size"] for row in rows[:3]] == [4, 5, 6]
+    assert "\u2014 example.com/log" in str(dumped("-r")[0]["note"])
+    content = bytearray(path.read_bytes())
+    second = rows[1]["position"]
+    assert isinstance(second, int)
+    content[second + 40] ^= 1
+    path.write_bytes(content)
+    assert [bool(row["problem"]) for row in dumped()] == [False, True, False, False]
+    assert command(log, "verify").status == 3

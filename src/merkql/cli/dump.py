@@ -7,6 +7,7 @@ import os
 import re
 from argparse import Namespace
 
+from merkql.cli.dump_checkpoints import dump_checkpoints
 from merkql.cli.dump_groups import dump_assignment, dump_lock, dump_member, dump_offsets
 from merkql.cli.dump_log import dump_frames
 from merkql.cli.dump_segments import dump_index, dump_segment
@@ -22,6 +23,7 @@ KINDS: dict[str, tuple[str, Dump]] = {
     "index": (r"\d+\.index", dump_index),
     "wal": (r"\d+\.wal(\.kept)?", dump_frames),
     "tail": (r"tail", dump_tail),
+    "checkpoints": (r"checkpoints", dump_checkpoints),
     "offsets": (r"offsets", dump_offsets),
     "assignment": (r"assignment", dump_assignment),
     "member": (r"[0-9a-f]{14}-[0-9a-f]{8}", dump_member),
@@ -42,10 +44,10 @@ def add_parser(subparsers: Subparsers) -> Parser:
         "dump",
         arguments="[OPTION...] FILE...",
         description="Show what is in a file of a data directory: a segment (.log), an index, a "
-        "write-ahead log (.wal), a tail page, offsets, an assignment, a topic's settings, a level "
-        "of a tree. A line for each thing in it, with its byte position; what is wrong is named "
-        "in its place, and the rest is shown all the same. The exit status is then 3. Changes "
-        "nothing; the file may lie anywhere.",
+        "write-ahead log (.wal), a tail page, checkpoints, offsets, an assignment, a topic's "
+        "settings, a level of a tree. A line for each thing in it, with its byte position; what is "
+        "wrong is named in its place, and the rest is shown all the same. The exit status is then "
+        "3. Changes nothing; the file may lie anywhere.",
         examples=(
             "merkql dump topics/orders/0/00000000000000000000.log",
             "merkql dump --records --json *.log | jq 'select(.what==\"record\")'",

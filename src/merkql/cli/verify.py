@@ -25,10 +25,12 @@ from merkql.cli.quantities import bytes_text, counted, partition
 from merkql.cli.running import DAMAGED, OK
 from merkql.cli.tables import print_objects
 from merkql.cli.terminal import Terminal
-from merkql.cli.verify_rest import check_groups, check_wal
+from merkql.cli.verify_rest import check_groups, check_signatures, check_wal
 from merkql.errors import CorruptionError, MerkqlError
 from merkql.storage.partition import Partition
 from merkql.storage.verification import DerivedDamageError
+from merkql.transparency.note import VerifierKey
+from merkql.transparency.policy import Policy
 
 BEYOND_ALL = 1 << 62  # an offset: salvage from there on returns damage and no records
 
@@ -60,6 +62,13 @@ def add_parser(subparsers: Subparsers) -> Parser:
         action="store_true",
         help="make indexes and stored hashes again where the records are sound",
     )
+    parser.add_argument(
+        "--log",
+        metavar="VKEY",
+        action="append",
+        default=[],
+        help="check the signatures on the checkpoints too; the log's public key, again for another",
+    )
     add_json(parser, "one JSON object for each partition and each damage")
     add_quiet(parser)
     return parser
@@ -72,6 +81,8 @@ def run(arguments: Namespace) -> int:
     if arguments.partition is not None and not arguments.topic:
         raise UsageError("merkql verify", "-p needs a topic: add -t TOPIC")
     report = _Report(arguments.terminal, is_json=arguments.json, is_quiet=arguments.quiet)
+    if arguments.log:
+        report.policy = Policy.of_keys([VerifierKey.parse(key) for key in arguments.log])
     started = time.monotonic()
     with to_write(arguments) if arguments.repair else to_read(arguments) as broker:
         partitions = _partitions(broker, arguments)
@@ -94,6 +105,7 @@ class _Report:
     terminal: Terminal
     is_json: bool
     is_quiet: bool
+    policy: Policy | None = None  # whose signatures are to be on the checkpoints
     damage_count: int = 0
     sound: list[int] = field(default_factory=list)  # records of each sound partition
 
@@ -175,6 +187,8 @@ def _size(partition: Partition) -> int:
 def _verify_one(one: Partition, report: _Report, show: Callable[[int, int], None]) -> None:
     try:
         found = one.verify(show)
+        if report.policy is not None:
+            check_signatures(one, report.policy)
     except CorruptionError as error:
         report.damaged(error, one)
         for stretch in _damaged_stretches(one):

@@ -1,4 +1,4 @@
-"""What `verify` checks beside the partitions: committed offsets, and the write-ahead log."""
+"""What `verify` checks beside records: signatures, committed offsets, the write-ahead log."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ from merkql.assignment import decode_state
 from merkql.broker import Broker
 from merkql.errors import CorruptionError, MerkqlError
 from merkql.groups import Group
+from merkql.proof import ProofError
 from merkql.storage import layout
 from merkql.storage.directory import read_clean_mark, read_mark
 from merkql.storage.entries import wal_files
 from merkql.storage.files import Files, read_file
+from merkql.storage.partition import Partition
 from merkql.storage.wal_reader import read_wal
+from merkql.transparency.note import parse_note
+from merkql.transparency.policy import Policy
 
 TRIES = 3  # beside a writer, files of one moment cannot be read
 STATE_SIZE_MAX = 1 << 26
+
+
+def check_signatures(partition: Partition, policy: Policy) -> None:
+    """``CorruptionError`` for the first checkpoint that no key of the policy signed."""
+    for kept in partition.checkpoints():
+        try:
+            policy.judge(parse_note(kept.note))
+        except ProofError as error:
+            raise CorruptionError(kept.origin, 0, f"{kept}: {error}") from None
 
 
 def check_groups(broker: Broker, directory: str) -> Iterator[Exception]:

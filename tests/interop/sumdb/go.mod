@@ -1,5 +1,5 @@
 module sumdb
 
-go 1.22
+go 1.18
 
-require golang.org/x/mod v0.21.0
+require golang.org/x/mod v0.14.0

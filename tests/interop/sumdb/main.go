@@ -77,7 +77,11 @@ func main() {
 	hashes := tlog.TileHashReader(tlog.Tree{N: size, Hash: root}, reader{directory})
 	for n := int64(0); n < size; n++ {
 		if n%256 == 0 {
-			for i, entry := range bundle(directory, n/256, min(256, size-n)) {
+			width := size - n
+			if width > 256 {
+				width = 256
+			}
+			for i, entry := range bundle(directory, n/256, width) {
 				index := n + int64(i)
 				proof, err := tlog.ProveRecord(size, index, hashes)
 				check(err)
