@@ -6,6 +6,7 @@ work on where it stands (a topic that was deleted) makes its sequence *void*.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -95,6 +96,14 @@ def commit(session: CrashSession) -> None:
     session.commit("g", "a", 0, committed + 1)
 
 
+def checkpoint(session: CrashSession) -> None:
+    """Of records that retention removes, and, signed twice, of the same ones."""
+    _needs(session, "a")
+    if importlib.util.find_spec("cryptography") is None:
+        raise VoidError("signatures need the package cryptography")
+    session.checkpoint("a", 0)
+
+
 def close(session: CrashSession) -> None:
     session.reopen()
 
@@ -115,8 +124,8 @@ def failed_sync(session: CrashSession) -> None:
     session.send_with_failing_sync("a", 0, *_events(session, "a", 0, 1, 20))
 
 
-# Further letters for further features (erase, checkpoint, hand the writer role over): a function
-# here, and a method of `CrashSession` that says what the call promises.
+# Further letters for further features (erase, hand the writer role over): a function here, and a
+# method of `CrashSession` that says what the call promises.
 OPERATIONS: dict[str, Operation] = {
     one.__name__: one
     for one in (
@@ -131,6 +140,7 @@ OPERATIONS: dict[str, Operation] = {
         delete,
         add_partitions,
         commit,
+        checkpoint,
         close,
         kill,
         background,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crash import workloads
+from crash import operations, workloads
 from merkql._core import frame
 from merkql.storage import partition_log, recovery, retention, segment, wal
 from support.crash_explorer import Explorer, Limits, Workload
@@ -79,6 +79,10 @@ def never_syncs_committed_offsets(patch: pytest.MonkeyPatch) -> None:
     _skip_syncs_of(patch, "offsets")
 
 
+def never_syncs_checkpoints(patch: pytest.MonkeyPatch) -> None:
+    _skip_syncs_of(patch, "checkpoints")
+
+
 def never_syncs_names_of_a_tree(patch: pytest.MonkeyPatch) -> None:
     original = RecordingFiles.sync_directory
 
@@ -131,6 +135,7 @@ PLANTED: list[tuple[Plant, Workload]] = [
     (renames_before_the_sync, workloads.clean_close),
     (never_syncs_salts, workloads.erasable),
     (never_syncs_committed_offsets, workloads.offsets_committed),
+    (never_syncs_checkpoints, operations.workload(("append", "checkpoint", "append"))),
     (never_syncs_names_of_a_tree, workloads.erasable),
     (compacts_without_keeping_the_start, workloads.compaction),
     (replays_nothing, workloads.append_spanning_sectors),
@@ -153,6 +158,7 @@ BEGINS = {
     compacts_without_keeping_the_start: 0.6,
     never_syncs_names_of_a_tree: 0.7,
     never_syncs_committed_offsets: 0.6,
+    never_syncs_checkpoints: 0.7,
     never_syncs_salts: 0.6,
     forgets_the_wal_before_the_segment_is_durable: 0.5,
 }

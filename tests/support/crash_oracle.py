@@ -53,14 +53,35 @@ def _check_topic(
     held = TopicModel([], most.durable, most.max_records, most.erasable)
     for partition, possible in zip(partitions, most.partitions, strict=False):
         groups_least = 0
+        signed_least: list[int] = []
         if least is not None and partition.index < len(least.partitions):
             before = least.partitions[partition.index]
             groups_least = len(before.groups)
+            signed_least = before.signed
             if power_cut and not most.durable:
                 groups_least = before.synced
         events = check_partition(partition, possible, groups_least, most)
-        held.partitions.append(PartitionModel([events] if events else [], 0))
+        signed = _check_signed(partition, signed_least, possible, events, erasable=most.erasable)
+        held.partitions.append(PartitionModel([events] if events else [], 0, signed=signed))
     return held
+
+
+def _check_signed(
+    partition: Partition,
+    least: list[int],
+    possible: PartitionModel,
+    events: list[Event],
+    *,
+    erasable: bool,
+) -> list[int]:
+    """Each checkpoint that was promised is kept, and none contradicts the log."""
+    kept = partition.checkpoints()
+    sizes = [one.size for one in kept]
+    assert sizes in (least, possible.signed), f"{sizes} were signed, not {possible.signed}"
+    for one in kept:
+        assert partition.root(one.size) == one.root, f"the checkpoint of {one.size} is another's"
+        assert erasable or one.root == root_of(events[: one.size])
+    return sizes
 
 
 def _check_seen(broker: Broker, name: str, expectation: Expectation) -> None:

@@ -18,6 +18,8 @@ import pytest
 from merkql import BrokerConfig, ProducerRecord, RetentionConfig, WriterFailedError
 from merkql.broker import Broker
 from merkql.storage import directory, engine, maintenance, partition_log, wal
+from merkql.transparency import key_file
+from merkql.transparency.note import SigningKey
 from support.log_model import Event, LogModel, PartitionModel, TopicModel
 from support.recorder import RecordingFiles
 
@@ -61,7 +63,9 @@ class CrashSession:
         self.open()
 
     def open(self) -> None:
-        self.broker = Broker(BrokerConfig(self.root), self.files)
+        key = f"{self.root}.key"
+        config = BrokerConfig(self.root, signing_key=key if os.path.exists(key) else None)
+        self.broker = Broker(config, self.files)
         self.producer = self.broker.producer()
 
     def close(self) -> None:
@@ -186,6 +190,20 @@ class CrashSession:
                 self.models[-1].topics[topic].partitions[partition].groups.pop()
 
         self._step(work, lambda m: m.topics[topic].partitions[partition].groups.append([event]))
+
+    def checkpoint(self, topic: str, partition: int) -> None:
+        """A signed checkpoint; the first call makes the key, beside the directory."""
+        key = f"{self.root}.key"
+        if not os.path.exists(key):
+            key_file.write_key(key, SigningKey("crash.example/log", bytes(32)))
+            self.reopen()
+
+        def change(model: LogModel) -> None:
+            one = model.topics[topic].partitions[partition]
+            if one.signed[-1:] != [len(one.events())]:  # else the newest is returned again
+                one.signed.append(len(one.events()))
+
+        self._step(self.broker.topic(topic).partition(partition).checkpoint, change)
 
     def operation(self, name: str) -> None:
         """A line in the journal for who wants to find where something begins."""

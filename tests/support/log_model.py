@@ -48,6 +48,7 @@ class PartitionModel:
     start: int = 0  # the first offset that has to be shown, whatever the retention
     synced: int = 0  # in groups: what survives power loss
     roots: dict[int, bytes] = field(default_factory=dict)  # by size, as told when it was reached
+    signed: list[int] = field(default_factory=list)  # sizes of the checkpoints
 
     def events(self) -> list[Event]:
         return [event for group in self.groups for event in group]
