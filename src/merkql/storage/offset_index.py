@@ -75,6 +75,7 @@ class OffsetIndex:
         self.path = path
         self.count = count
         self._columns: Columns | None = None if count else _columns_of(b"")
+        self._largest: tuple[int, int] | None = None  # a count and the timestamp found for it
         self._lock = threading.Lock()  # of who loads the columns and who makes them longer
 
     def append(self, data: bytes) -> None:
@@ -98,7 +99,7 @@ class OffsetIndex:
         with self._lock:
             columns = self._columns
             if count != self.count or (columns and any(len(one) != count for one in columns)):
-                self._columns = None
+                self._columns = self._largest = None
                 self.count = count
 
     def entry(self, number: int) -> IndexEntry:
@@ -157,11 +158,17 @@ class OffsetIndex:
 
     def largest_timestamp_ms(self) -> int:
         """The largest timestamp in the segment; the smallest number for an empty one."""
-        return self.entry(self.count - 1).largest_timestamp_ms if self.count else TIMESTAMP_MIN
+        count = self.count
+        known = self._largest  # a search by time asks every segment before the one it ends in
+        if known is None or known[0] != count:
+            largest = self.entry(count - 1).largest_timestamp_ms if count else TIMESTAMP_MIN
+            known = self._largest = (count, largest)
+        return known[1]
 
     def unload(self) -> None:
         """Forget the entries in memory; they are read again when needed."""
         with self._lock:
+            self._largest = None
             if self.count:
                 self._columns = None
 

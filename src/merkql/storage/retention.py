@@ -102,12 +102,19 @@ def _start_by_age(log: AnyLog, cutoff_ms: int, start: int) -> int:
 def offset_for_timestamp(log: AnyLog, timestamp_ms: int, start: int) -> int | None:
     """The first offset from ``start`` on whose timestamp is at or after ``timestamp_ms``."""
     for segment in log.all_segments:
-        if isinstance(segment, SealedSegment) and segment.end_offset <= start:
+        if isinstance(segment, SealedSegment) and (
+            segment.end_offset <= start
+            or with_index(log, segment, _largest_timestamp_ms) < timestamp_ms
+        ):
             continue
         found = with_index(log, segment, partial(_find_in_segment, log, timestamp_ms, start))
         if found is not None:
             return found
     return None
+
+
+def _largest_timestamp_ms(segment: Segment) -> int:
+    return segment.index.largest_timestamp_ms()
 
 
 def _find_in_segment(log: AnyLog, timestamp_ms: int, start: int, segment: Segment) -> int | None:
