@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import io
 import struct
-import zipfile
 import zlib
 from collections.abc import Mapping
-from importlib import resources
 
 from merkql.proof import ProofError, judge
 
@@ -19,9 +17,8 @@ RANGE, RECORDS, ENTRIES = "range.json", "records.jsonl", "entries.txt"
 CHECKPOINT, TIMESTAMP = "checkpoint.txt", "checkpoint-{}.tsr"
 EVIDENCE = (RANGE, RECORDS, ENTRIES, CHECKPOINT)  # what there is to check
 _TOOLS = ("proof.py", "verify.html")  # what it can be checked with
-# What zipfile raises at damage: of its own, and what it does not catch.
+# What zipfile raises at damage beyond an error of its own: what it does not catch.
 _DAMAGED = (
-    zipfile.BadZipFile,
     zlib.error,
     struct.error,
     EOFError,
@@ -73,6 +70,9 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
     Raises ``ProofError`` unless they prove what they are about.
     """
+    import zipfile  # both dear to import, and needed here alone
+    from importlib import resources
+
     judge([files[name] for name in EVIDENCE if name in files], (), ())
     package = resources.files("merkql")
     tools = {name: package.joinpath(name).read_bytes() for name in _TOOLS}
@@ -87,6 +87,8 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 def unpack(data: bytes) -> dict[str, bytes]:
     """What is to be checked in a bundle, by name; raises ``ProofError`` if it is none."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {member.filename: member for member in archive.infolist()}
@@ -99,5 +101,5 @@ def unpack(data: bytes) -> dict[str, bytes]:
             return {name: archive.read(name) for name in EVIDENCE if name in members}
     except ProofError:
         raise
-    except _DAMAGED as error:
+    except (zipfile.BadZipFile, *_DAMAGED) as error:
         raise ProofError(f"not an evidence bundle: {error}") from None

@@ -9,7 +9,6 @@ signatures alone need a package, `cryptography`. Formats: docs/formats/proof.md 
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import pathlib
@@ -420,6 +419,8 @@ def judge(files: Sequence[bytes], roots: Hashes, keys: Sequence[str]) -> dict[st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Says what files prove: 0 if all of it holds, 1 if anything does not, 2 if misused."""
+    import argparse  # here alone: the library has no use for it
+
     parser = argparse.ArgumentParser(description="Check that records are in a log.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="proofs, records, checkpoints")
     parser.add_argument("--root", metavar="HEX", action="append", default=[], type=bytes.fromhex)
