@@ -22,7 +22,8 @@ def check_wheel(wheel: Path) -> None:
         stem = f"merkql/_core/{source.stem}."
         assert f"{stem}pyi" in names, f"{wheel.name} lacks {stem}pyi"
         assert any(name.startswith(stem) and name.endswith(".so") for name in names), stem
-    assert "merkql/py.typed" in names
+    for name in ("py.typed", "proof.py", "verify.html"):  # bundles carry the last two
+        assert f"merkql/{name}" in names, f"{wheel.name} lacks {name}"
 
 
 def check_sdist(sdist: Path) -> None:

@@ -8,6 +8,7 @@ import random
 
 from benchmarks import logs, records
 from merkql import Broker, Proof, Record
+from merkql._core.leaf import record_leaf_hash
 from merkql._core.sha256 import leaf_hashes
 
 
@@ -43,6 +44,42 @@ class Prove:
         prove = self.partition.proof
         for offset, record in zip(self.offsets, self.records, strict=True):
             assert prove(offset).verify(record), f"the proof of offset {offset} does not hold"
+
+    def teardown(self) -> None:
+        self.broker.close()
+
+
+class ProveRange:
+    """One proof for ten thousand neighbours of a long log, beside hashing their records."""
+
+    count = 1_000_000
+    range_count = 10_000
+    per_call = 5
+    toy = {"count": 20, "range_count": 5, "per_call": 2}
+
+    def setup(self) -> None:
+        self.broker = Broker.open(logs.log_of(self.count))
+        self.partition = self.broker.topic(logs.TOPIC).partition(0)
+        last = self.count - self.range_count
+        generator = random.Random(records.SEED)
+        self.first = [generator.randrange(last) for _ in range(self.per_call)]
+        self.proof = self.partition.prove_range(last, self.count)
+        self.records = self.partition.read_range(last, self.count)
+
+    def time_made(self) -> None:
+        for first in self.first:
+            self.partition.prove_range(first, first + self.range_count)
+
+    def time_hashed(self) -> None:
+        """Digest and leaf of each record, in the core: what a range proof must not come near."""
+        for record in self.records * self.per_call:
+            record_leaf_hash(
+                record.offset, record.timestamp_ms, record.key, record.value, record.headers
+            )
+
+    def time_verified(self) -> None:
+        for _ in range(self.per_call):
+            assert self.proof.verify(self.records)
 
     def teardown(self) -> None:
         self.broker.close()
