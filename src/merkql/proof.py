@@ -247,9 +247,13 @@ def parse_json(text: str | bytes, form: str) -> dict[str, Any]:
         need(len(dict(pairs)) == len(pairs), "a name appears twice")
         return dict(pairs)
 
+    def integer(digits: str) -> int:
+        need(digits != "-0", "a zero with a sign")
+        return int(digits)
+
     try:
         plain = _text(text, 2**31 if form == RECORD else TEXT_MAX)
-        fields = json.loads(plain, object_pairs_hook=members)
+        fields = json.loads(plain, object_pairs_hook=members, parse_int=integer)
         need(fields.pop("format") == form, "it is of another")
         need(fields.keys() == set(FORMS[form].split()), "it has other fields")
         return {name: _field(name, item) for name, item in fields.items()}

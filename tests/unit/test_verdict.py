@@ -140,6 +140,15 @@ def test_records_that_no_proof_is_about() -> None:
         judge([files[0], files[1].replace(true, forged), *files[2:]], (), ())
 
 
+def test_zero_has_one_spelling() -> None:
+    zero = replace(PROOF, index=0, leaf_hash=evidence.LEAVES[0], entry=None, partition=0, topic="t")
+    text = replace(zero, path=tuple(TREE.inclusion(0, 0, SIZE))).to_json()
+    judge([text.encode()], [ROOT], ())
+    for field in ("index", "partition"):
+        with pytest.raises(ProofError, match="a zero with a sign"):
+            judge([text.replace(f'"{field}": 0', f'"{field}": -0').encode()], [ROOT], ())
+
+
 def test_every_flipped_bit_of_a_proof_file_is_refused() -> None:
     whole = tlog_proof()
     for damaged in flipped(whole):
