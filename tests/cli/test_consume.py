@@ -268,6 +268,20 @@ def test_follow_prints_what_comes_and_ends_with_its_reader(log: Path) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_following_ends_with_the_topic(log: Path, is_made_again: bool) -> None:
+    with start(log, "consume", "odd", "--follow") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        merkql(log, "delete", "-y", "odd")
+        if is_made_again:
+            merkql(log, "create", "odd")
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith(b"merkql: error: no topic 'odd'")
+    assert err.count(b"\n") == 1
+
+
 def test_groups_of_nothing_and_of_none(log: Path) -> None:
     assert "no group has committed" in merkql(log, "groups").err
     done = refused(log, "groups", "nosuch")

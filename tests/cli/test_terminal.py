@@ -364,3 +364,60 @@ def test_sizes_durations_and_times() -> None:
         *("0 B", "1023 B", "1.0 KiB", "1.0 GiB")
     ]
     assert [duration_text(number) for number in (1, 60_000, 604_800_000)] == ["1ms", "1m", "7d"]
+
+
+COUNTED = """
+import os, signal, sys, _merkql
+at, calls = int(sys.argv.pop(1)), 0
+def hook(*_):
+    global calls
+    calls += 1
+    if calls == at:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+sys.setprofile(hook)
+try:
+    status = _merkql.main()
+finally:
+    sys.setprofile(None)
+    if not at:
+        sys.stderr.write(f"calls {calls}")
+sys.exit(status)
+"""
+
+
+def counted(log: Path, at: int, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command and send it Ctrl-C at that call of a function; 0: count them."""
+    command = [sys.executable, "-c", COUNTED, str(at), *words]
+    return subprocess.run(
+        command,
+        env=environment(log),
+        input=b"a\nb\n" * 5000,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "moments"),
+    [
+        (["consume", "t", "-g", "g"], 6),
+        pytest.param(["consume", "t", "-g", "g"], 120, marks=pytest.mark.slow),
+        pytest.param(["produce", "new"], 120, marks=pytest.mark.slow),
+        pytest.param(["verify"], 60, marks=pytest.mark.slow),
+        pytest.param(["topics", "--roots"], 60, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_ctrl_c_at_any_moment(log: Path, words: list[str], moments: int) -> None:
+    """Goal: no traceback, whatever is interrupted. Method: at every so-manieth function call."""
+    done = counted(log, 0, *words)
+    assert done.returncode == 0
+    total = int(done.stderr.rpartition(b"calls ")[2])
+    for at in range(20, total, total // moments):  # the first few are before anything of ours
+        done = counted(log, at, *words)
+        assert b"Traceback" not in done.stderr, (at, done.stderr.decode())
+        assert b"Exception ignored" not in done.stderr, (at, done.stderr.decode())
+        assert done.returncode in (-signal.SIGINT, 0), (at, done)
+    assert merkql(log, "verify").status == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from merkql._core.record import Record
@@ -16,7 +17,7 @@ from merkql.cli.quantities import counted
 from merkql.cli.record_text import Renderer
 from merkql.cli.terminal import Terminal
 from merkql.consumer import Consumer
-from merkql.errors import StaleGenerationError
+from merkql.errors import StaleGenerationError, UnknownTopicError
 from merkql.positions import TopicPartition
 
 WAIT_S = 0.5  # between two looks whether somebody still reads the output
@@ -94,6 +95,20 @@ class _Window:
         return taken
 
 
+class _Watched:
+    """The topics that are followed: one that is deleted has no more to come."""
+
+    def __init__(self, broker: Broker, names: Iterable[str]) -> None:
+        self._broker = broker
+        self._ids = {name: broker.topic(name).id for name in names}
+
+    def check(self) -> None:
+        """Raise ``UnknownTopicError`` for a topic that is gone, or is another one by now."""
+        for name, topic_id in self._ids.items():
+            if self._broker.topic(name).id != topic_id:
+                raise UnknownTopicError(name, "it was deleted")
+
+
 def by_hand(reading: Reading, partitions: list[TopicPartition], begin: Asked) -> None:
     """Print partitions from where was asked; when not following, to where they end now."""
     begins: dict[TopicPartition, int] = {}
@@ -110,6 +125,7 @@ def by_hand(reading: Reading, partitions: list[TopicPartition], begin: Asked) ->
         return
     sink, total = reading.sink, sum(stops.values()) - sum(begins.values())
     window = _Window(stops, reading.until_ms)
+    watched = _Watched(reading.broker, {name.topic for name in begins})
     with (
         reading.broker.consumer(NO_GROUP, auto_commit=False) as consumer,
         sink.terminal.progress("read", is_shown=not sink.terminal.out.is_terminal) as bar,
@@ -119,8 +135,10 @@ def by_hand(reading: Reading, partitions: list[TopicPartition], begin: Asked) ->
             consumer.seek(name, offset)
         while not sink.is_full and len(consumer.paused) < len(begins):
             records = consumer.poll(WAIT_S if reading.follow else 0.0, sink.left)
-            if not records and reading.is_over():
-                return
+            if not records:
+                if reading.is_over():
+                    return
+                watched.check()
             sink.print(window.take(records, consumer))
             bar.update(sink.printed, total if stops else None)
 
