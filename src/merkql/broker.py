@@ -71,6 +71,8 @@ class Broker:
             self._engine.abandon()
             self.closed = True
             raise
+        # Told when it is dropped, and at the end of the program, too.
+        self._unclosed = weakref.finalize(self, self._engine.warn_unclosed)
         if not config.read_only and any(topic.has_limits for topic in self._topics.topics()):
             self._engine.watch_retention()
         self._schedule = Schedule(
@@ -248,9 +250,12 @@ class Broker:
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
         if engine is not None and not self.closed:
-            if hasattr(self, "_schedule"):
-                self._schedule.stop()
-            engine.abandon()
+            try:
+                if hasattr(self, "_schedule"):
+                    self._schedule.stop()
+                    self._unclosed()
+            finally:
+                engine.abandon()
 
 
 def _remove_temporary(path: str, process: int) -> None:

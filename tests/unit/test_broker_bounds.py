@@ -181,6 +181,29 @@ def test_a_temporary_broker_leaves_nothing() -> None:
 def test_a_dropped_broker_loses_nothing_and_frees_the_directory(tmp_path: Path) -> None:
     broker = Broker.open(tmp_path)
     broker.producer().send("t", b"x")
-    del broker
+    with pytest.warns(ResourceWarning, match="was not closed; close it") as told:
+        del broker
+    assert str(tmp_path) in str(told[0].message)
     with Broker.open(tmp_path) as again:
         assert again.topic("t").partition(0).read(0).value == b"x"
+
+
+UNCLOSED = """
+import sys, warnings
+from merkql import Broker
+
+warnings.simplefilter("always")
+warnings.showwarning = lambda text, kind, *_: print(kind.__name__, text)
+broker = Broker.open(sys.argv[1])
+broker.create_topic("t")
+busy = broker._engine.exclusive()
+busy.__enter__()
+producer = broker.producer()
+kept = [producer.send_nowait("t", b"x") for _ in range(3)]
+"""
+
+
+def test_a_program_that_ends_with_queued_records_is_told(tmp_path: Path) -> None:
+    output = children.run(UNCLOSED, tmp_path)
+    assert output.startswith(f"ResourceWarning the broker of {tmp_path} was not closed")
+    assert "with 3 records of send_nowait on their way" in output

@@ -68,7 +68,8 @@ def filled(path: Path, count: int = 100, **options: object) -> Broker:
 def test_a_dropped_broker_kept_its_directory_locked(tmp_path: Path) -> None:
     broker = Broker.open(tmp_path)
     broker.producer().send("t", b"1")
-    del broker
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del broker
     with Broker.open(tmp_path) as again:
         assert again.topic("t").partition(0).end_offset == 1
 

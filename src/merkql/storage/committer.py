@@ -103,6 +103,12 @@ class Committer:
         self._queued_bytes += size_bytes
 
     @property
+    def queued_records(self) -> int:
+        """How many records nobody has begun to commit."""
+        requests = list(self._queue)
+        return sum(len(records) for request in requests for _, records in list(request.parts))
+
+    @property
     def closed(self) -> bool:
         """Whether nothing more will be committed here."""
         return self._closed

@@ -10,6 +10,7 @@ import os
 import resource
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -259,6 +260,19 @@ class Engine:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def warn_unclosed(self) -> None:
+        """Say that nobody closed it, and what is lost by that, if it was not closed."""
+        if self.closed_reason:
+            return
+        count = self.committer.queued_records if self.committer is not None else 0
+        warnings.warn(
+            f"the broker of {self.root} was not closed"
+            f"{f', with {count} records of send_nowait on their way' if count else ''}; "
+            "close it, or use it in a with block",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
     def disown(self) -> None:
         """In a forked child: leave the role, the threads and the files to the parent."""
