@@ -15,6 +15,7 @@ import pathlib
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -450,3 +451,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+if sys.argv[:1] == ["-m"]:  # `python -m merkql.proof`: that the package loaded it too does no harm
+    warnings.filterwarnings("ignore", "'merkql.proof' found in sys.modules", RuntimeWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -286,6 +287,30 @@ def test_without_cryptography_signatures_are_not_taken_as_checked(
     with pytest.raises(ProofError, match="without the package cryptography"):
         judge(files, (), [LOG.key])
     judge(files, (), ())
+
+
+def test_it_runs_as_a_module_without_a_word_that_frightens(tmp_path: Path) -> None:
+    (tmp_path / "a.tlog-proof").write_bytes(tlog_proof())
+    program = [sys.executable, "-W", "error", "-m", "merkql.proof", "a.tlog-proof"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("PROVED: record 6 of the 13")
+
+
+def test_the_vector_that_others_accepted_is_accepted() -> None:
+    """Made once with the seeds 0 to 31 and 32 to 63; Go's note and two verifiers took it."""
+    vector = (
+        "merkql.example/audit/0\n13\nMi7CJiZLruMIePTlzHPx4mYt0B1o8dZ+0VjPECnCnOY=\n\n"
+        "\u2014 merkql.example/audit/0 YgYodJX33vaNjBzmdW62z6Ey9m0zYs8oeaMCGZOx1LIV1xgVyZ6QEJfKGrMC"
+        "F2HyIRZyx9Y5K02L2E9jgCwyAg1g/A4=\n"
+        "\u2014 witness.example/w1 IDJKvgAAAABpVbkAy0VoON3vwTh6YQsrw3+85AtqYsshwT8SzaMgXIgL"
+        "eAAsWLEdRagGwseMmsH0SkTQpZre7vDoS9+8VtkcRqRXDA==\n"
+    )
+    log = "merkql.example/audit/0+62062874+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
+    checkpoint = parse_checkpoint(vector)
+    assert checkpoint.signed_by(log) == 0
+    assert checkpoint.signed_by(WITNESS.key) == evidence.TIME
+    assert WITNESS.key.endswith("+20324abe+BCmsuuFBvMrwsi4alNNNC8c2HlJtC/4SyJeUvJMilm3X")
 
 
 def test_the_program_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
