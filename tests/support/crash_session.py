@@ -35,6 +35,7 @@ def pinned(seed: int = 1) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(os, "urandom", draw.randbytes)
         clock = SimpleNamespace(time_ns=lambda: 1_700_000_000 * 10**9, time=time.time)
         patch.setattr(directory, "time", clock)
+        patch.setattr(engine.Engine, "now_ms", lambda self: 1_700_000_000_000)
         patch.setattr(maintenance.Maintenance, "wake", lambda self: None)
         patch.setattr(maintenance.Maintenance, "watch_retention", lambda self: None)
         patch.setattr(wal, "FILE_SIZE_MIN", WAL_FILE_SIZE)
