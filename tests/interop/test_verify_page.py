@@ -91,10 +91,6 @@ def assert_agrees(page: Any, cases: Sequence[Sequence[bytes]], trusted: Sequence
         assert (said == "") is expected, (said, files)
 
 
-def test_it_is_the_page_that_goes_with_the_package() -> None:
-    assert PAGE.read_bytes() == (ROOT_DIRECTORY / "src/merkql/verify.html").read_bytes()
-
-
 def test_good_files(page: Any) -> None:
     tlog_proof = PROOF.to_tlog_proof(note()).encode()
     verdict, reasons = drop(page, [tlog_proof, RECORD], [LOG, WITNESS])

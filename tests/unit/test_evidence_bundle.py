@@ -127,6 +127,13 @@ def test_what_is_not_there_is_refused_and_nothing_is_written(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
+def test_the_page_in_the_documents_is_the_one_in_the_archives() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/verify.html").read_bytes()
+    assert page == (root / "src/merkql/verify.html").read_bytes()
+    assert b"://" not in page.replace(b"http-equiv", b"")  # it asks nobody for anything
+
+
 def test_evidence_that_proves_nothing_is_not_packed() -> None:
     assert unpack(pack(FILES)) == FILES
     with pytest.raises(ProofError):
