@@ -10,7 +10,7 @@ import pytest
 from fuzz.run import fuzz
 from fuzz.targets import TARGETS, Target
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "0.2"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "0.1"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 

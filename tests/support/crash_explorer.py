@@ -86,8 +86,10 @@ class Explorer:
             root = self._fresh()
             os.makedirs(root)
             session = CrashSession(root)
-            workload(session)
-            session.end()
+            try:
+                workload(session)
+            finally:
+                session.end()
             self.journal = session.files.journal
             self._models = session.models
             shutil.rmtree(root)

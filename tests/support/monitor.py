@@ -120,8 +120,11 @@ class MonitorFiles(Files):
     def _is_relaxed(self, topic: str) -> bool:
         """Whether the topic of that directory does not wait for the disk."""
         if topic not in self._relaxed and topic not in self._strict:
-            with open(os.path.join(topic, "topic.json"), "rb") as file:
-                durable = json.load(file)["durability"] == "fsync"
+            try:
+                with open(os.path.join(topic, "topic.json"), "rb") as file:
+                    durable = json.load(file)["durability"] == "fsync"
+            except OSError:  # no descriptor is left, which is not the engine's mistake
+                return True
             (self._strict if durable else self._relaxed).add(topic)
         return topic in self._relaxed
 
