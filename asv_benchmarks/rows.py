@@ -31,6 +31,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "read.Poll": {"per_call": 100_000},
         "footprint.Memory": {"count": 800_000},
         "recover.Recover": {"count": 200_000},
+        "sign.Publish": {"count": 100_000},
         "append.SendNowait": {"per_call": 10_000},
     },
 }
@@ -152,6 +153,10 @@ def read_rows() -> list[Row]:
             (at_most(0.05, "hashing them"),)),
         Row("range proof of 10,000 verified by proof.py", SECONDS,
             Subject("prove.ProveRange.time_verified"), {}),
+        Row("checkpoint signed and kept", SECONDS, Subject("sign.Checkpoint.track_seconds"),
+            {"floor": Subject("append.SendOne.time_send", ("floor",))}, (at_most(200e-6),)),
+        Row("1,000,000 records published", SECONDS, Subject("sign.Publish.time_publish"), {},
+            (at_most(1),)),
         Row("SHA-256 of leaves", RATE, Subject(leaves, ("merkql",)),
             {"hashlib": Subject(leaves, ("hashlib",))}, (at_least(8_000_000),)),
         Row("verify", RATE, Subject("recover.Verify.time_verify"), {}, (at_least(2_000_000),)),

@@ -126,6 +126,7 @@ def test_checkpoints_make_themselves(tmp_path: Path, key: str, option: dict[str,
     assert not thread.is_alive()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is not closed
 def test_a_dropped_broker_ends_its_thread(tmp_path: Path, key: str) -> None:
     broker = Broker.open(tmp_path / "data", signing_key=key, checkpoint_seconds=60)
     (thread,) = [t for t in broker.threads if t.name == "merkql-checkpoints"]

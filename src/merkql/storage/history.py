@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Protocol
 
 from merkql.errors import CorruptionError, HistoryError
@@ -51,6 +50,8 @@ class KeptCheckpoint:
         return cls(checkpoint.origin, checkpoint.size, checkpoint.root, time_ms, note)
 
     def __str__(self) -> str:
+        from datetime import datetime, timezone  # needed by who reads messages alone
+
         when = datetime.fromtimestamp(self.time_ms / 1000, timezone.utc)
         return f"the checkpoint over {self.size} records of {when:%Y-%m-%d %H:%M:%S} UTC"
 
