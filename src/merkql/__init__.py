@@ -30,6 +30,7 @@ from merkql.errors import TopicExistsError as TopicExistsError
 from merkql.errors import UnknownPartitionError as UnknownPartitionError
 from merkql.errors import UnknownTopicError as UnknownTopicError
 from merkql.errors import WriterFailedError as WriterFailedError
+from merkql.errors import WriterTimeoutError as WriterTimeoutError
 from merkql.positions import TopicPartition as TopicPartition
 from merkql.producer import Producer as Producer
 from merkql.proof import ProofError as ProofError
@@ -88,4 +89,5 @@ __all__ = [
     "UnknownTopicError",
     "VerifyReport",
     "WriterFailedError",
+    "WriterTimeoutError",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from merkql.groups import list_groups
 from merkql.partitioners import Partitioner
 from merkql.producer import Producer
 from merkql.storage import layout
+from merkql.storage.access import Access
 from merkql.storage.arrivals import Arrivals
 from merkql.storage.committer import Committer
 from merkql.storage.engine import Engine
@@ -51,12 +53,13 @@ class Broker:
         self._engine = Engine(
             files or Files(),
             self._directory,
-            read_only=config.read_only,
+            Access(config.read_only, config.exclusive, config.writer_timeout),
             apply_retention=partial(_apply_retention, weakref.ref(self)),
         )
         try:
             signers = list(signers_of(config.signing_key))
             self._engine.checkpointer = checkpointer = Checkpointer(self._engine, signers)
+            self._engine.partitions.check_opened = checkpointer.check_opened
         except BaseException:
             self._engine.abandon()
             self.closed = True
@@ -65,14 +68,16 @@ class Broker:
         self._topics = TopicTable(
             self._engine, TopicDefaults(config.auto_create_topics, self._defaults)
         )
+        self._engine.topics = self._topics
         try:
             self._topics.load()
+            self._engine.opened()
         except BaseException:
             self._engine.abandon()
             self.closed = True
             raise
         # Told when it is dropped, and at the end of the program, too.
-        self._unclosed = weakref.finalize(self, self._engine.warn_unclosed)
+        self._unclosed = weakref.finalize(self, _warn_unclosed, self._engine)
         if not config.read_only and any(topic.has_limits for topic in self._topics.topics()):
             self._engine.watch_retention()
         self._schedule = Schedule(
@@ -88,9 +93,10 @@ class Broker:
     ) -> Broker:
         """Open a data directory, making it if it is new or empty; options as ``BrokerConfig`` has.
 
-        After a crash this puts the log right first. Raises ``DirectoryLockedError`` when another
-        broker writes there, ``FormatError`` for a directory that is not ours or of a newer format,
-        ``CorruptionError`` when the write-ahead log is damaged.
+        Any number of processes may have it open and write. After a crash this puts the log right
+        first. Raises ``DirectoryLockedError`` when another broker has it for itself, or is there
+        and this one is to be ``exclusive``, ``FormatError`` for a directory that is not ours or of
+        a newer format, ``CorruptionError`` when the write-ahead log is damaged.
         """
         if isinstance(path, BrokerConfig):
             if options:
@@ -256,6 +262,20 @@ class Broker:
                     self._unclosed()
             finally:
                 engine.abandon()
+
+
+def _warn_unclosed(engine: Engine) -> None:
+    """Say that nobody closed a broker, and what is lost by that, if it was not closed."""
+    if engine.closed_reason:
+        return
+    count = engine.committer.queued_records if engine.committer is not None else 0
+    warnings.warn(
+        f"the broker of {engine.root} was not closed"
+        f"{f', with {count} records of send_nowait on their way' if count else ''}; "
+        "close it, or use it in a with block",
+        ResourceWarning,
+        stacklevel=2,
+    )
 
 
 def _remove_temporary(path: str, process: int) -> None:

@@ -20,7 +20,9 @@ class BrokerConfig:
 
     ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are
     for topics created without saying otherwise. ``read_only``: read beside a writer in another
-    process, change nothing but groups. ``exclusive``: keep the writer role for life.
+    process, change nothing but groups. ``exclusive``: keep the writer role for life; no other
+    broker may then be open to write. ``writer_timeout``: how long, in seconds, a write waits for
+    another process to give the writer role up before it raises ``WriterTimeoutError``.
 
     ``signing_key``: the file of a key that ``merkql keygen`` made (several while one follows
     another); each partition's checkpoints are signed with it on request, at close, and in the
@@ -35,6 +37,7 @@ class BrokerConfig:
     default_durability: str = "fsync"
     read_only: bool = False
     exclusive: bool = False
+    writer_timeout: float = 30.0
     signing_key: SigningKeys = field(default=None, repr=False)
     checkpoint_records: int | None = None
     checkpoint_seconds: float | None = None
@@ -44,6 +47,11 @@ class BrokerConfig:
         for name in ("auto_create_topics", "read_only", "exclusive"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} is a bool, not {getattr(self, name)!r}")
+        timeout = self.writer_timeout
+        if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+            raise TypeError(f"writer_timeout is a number of seconds, not {timeout!r}")
+        if not 0 < timeout < 1e6:
+            raise ValueError(f"writer_timeout is more than 0 seconds, not {timeout}")
         count = self.default_partitions
         if not isinstance(count, int) or isinstance(count, bool):
             raise TypeError(f"default_partitions is an int, not {count!r}")
@@ -78,6 +86,7 @@ class BrokerOptions(TypedDict, total=False):
     default_durability: str
     read_only: bool
     exclusive: bool
+    writer_timeout: float
     signing_key: SigningKeys
     checkpoint_records: int | None
     checkpoint_seconds: float | None

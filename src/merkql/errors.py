@@ -3,7 +3,8 @@
     MerkqlError
     ├── CorruptionError          bytes on disk are wrong
     │   └── HistoryError         the log contradicts a checkpoint that it signed
-    ├── DirectoryLockedError     another process, or another broker here, writes in this directory
+    ├── DirectoryLockedError     another broker holds this directory for itself
+    ├── WriterTimeoutError       another process kept the writer role for too long
     ├── FormatError              the directory is not a data directory of ours, or of a newer format
     ├── NoSigningKeyError        a checkpoint was asked of a broker without a key
     ├── ReadOnlyError            a write was asked of a broker that was opened read-only
@@ -69,9 +70,10 @@ class HistoryError(CorruptionError):
 
 
 class DirectoryLockedError(MerkqlError):
-    """Another broker writes in this directory.
+    """Another broker has this directory, and one of the two is to have it for itself.
 
-    Close that one first, or open this one with ``read_only=True`` to read beside it.
+    One was opened with ``exclusive=True``. Close the other first, or open this one with
+    ``read_only=True`` to read beside it.
     """
 
     def __init__(self, path: str, holder: str) -> None:
@@ -83,6 +85,25 @@ class DirectoryLockedError(MerkqlError):
         return (
             f"{self.path} is being written by {self.holder}; close that broker first, "
             "or open with read_only=True to read beside it"
+        )
+
+
+class WriterTimeoutError(MerkqlError, TimeoutError):
+    """Another process had the writer role for longer than this broker's ``writer_timeout``.
+
+    Nothing was written. It is stopped (SIGSTOP, a debugger) or its disk hangs: let it go on or kill
+    it, then write again. ``holder`` names it; ``waited`` is in seconds.
+    """
+
+    def __init__(self, holder: str, waited: float) -> None:
+        super().__init__(holder, waited)
+        self.holder = holder
+        self.waited = waited
+
+    def __str__(self) -> str:
+        return (
+            f"{self.holder} has had the writer role for more than {self.waited:.1f} seconds and "
+            "keeps it; if it is stopped, let it go on or kill it"
         )
 
 

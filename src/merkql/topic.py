@@ -6,9 +6,9 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 from merkql.errors import (
     CorruptionError,
@@ -24,8 +24,8 @@ from merkql.storage.files import read_file, replace_file
 from merkql.storage.history import CheckpointMaker
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
-from merkql.storage.partition_log import LogSettings, PartitionId, PartitionLog
-from merkql.storage.reader_log import ReaderLog
+from merkql.storage.partition_identity import LogSettings, PartitionId
+from merkql.storage.partition_log import PartitionLog
 from merkql.storage.retention import (
     NO_LIMITS,
     RetentionConfig,
@@ -33,6 +33,7 @@ from merkql.storage.retention import (
     keep_start,
     visible_start,
 )
+from merkql.topic_owner import TopicOwner
 
 FORMAT = 1
 PARTITIONS_MAX = 10_000
@@ -64,36 +65,6 @@ class TopicConfig:
             raise TypeError(f"retention is a RetentionConfig, not {self.retention!r}")
         if not isinstance(self.erasable, bool):
             raise TypeError(f"erasable is a bool, not {self.erasable!r}")
-
-
-class TopicOwner(Protocol):
-    """What a topic asks of its broker."""
-
-    pool: FilePool
-    read_only: bool
-
-    def open_log(self, log: PartitionLog) -> PartitionLog:
-        """Fill the state of one partition, mending it if need be."""
-
-    def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
-        """The state of a partition for one who does not write."""
-
-    checkpointer: CheckpointMaker
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the writer still."""
-
-    def now_ms(self) -> int:
-        """The wall clock, milliseconds since 1970."""
-
-    def check_open(self) -> None:
-        """Raise ``ClosedError`` once the broker is closed."""
-
-    def watch_retention(self) -> None:
-        """Apply retention in the background from now on."""
-
-    def announce(self) -> None:
-        """Tell consumers that partitions changed."""
 
 
 class Topic:
@@ -151,12 +122,9 @@ class Topic:
     def add_partitions(self, count: int) -> None:
         """Make it ``count`` partitions in all. Keys then route differently; records stay."""
         _check_int(count, "the number of partitions", 1, PARTITIONS_MAX)
-        if count < len(self._partitions):
-            raise ValueError(
-                f"topic {self.name!r} has {len(self._partitions)} partitions; "
-                f"they cannot be made {count}"
-            )
-        with self.exclusive():
+        self._check_count(count)
+        with self.exclusive(topics=True):
+            self._check_count(count)  # another process may have added some
             added = range(len(self._partitions), count)  # a missing one of before is damage
             make_partition_directories(self._owner.pool, self._directory, added)
             self._change(partitions=count)
@@ -186,7 +154,7 @@ class Topic:
             "segment_bytes": segment_bytes,
             "segment_age_ms": segment_age_ms,
         }
-        with self.exclusive():
+        with self.exclusive(topics=True):
             for index in range(len(self._logs)):
                 log = self.open_log(index)
                 if isinstance(log, PartitionLog) and log.damage is None:
@@ -202,22 +170,35 @@ class Topic:
         self._owner.check_open()
         if self.deleted:
             raise UnknownTopicError(self.name, "it was deleted")
+        log = self.known_log(index)
+        self._owner.partitions.freshen(log)
+        return log
+
+    def known_log(self, index: int) -> AnyLog:
+        """The state of one partition as this process knows it; for who brings it up to date."""
         log: AnyLog | None = self._logs[index]
         if log is None:
             with self._lock:
-                log = self._logs[index]
+                log = self._open_beside(index)
+        if log is None:
+            with self._owner.partitions.opening(), self._lock:
+                log = self._open_beside(index)
                 if log is None:
-                    if self.deleted:  # its directory may be another topic's by now
-                        raise UnknownTopicError(self.name, "it was deleted")
-                    log = self._logs[index] = self._open(index)
-        if not isinstance(log, PartitionLog):
-            log.refresh()
+                    log = self._logs[index] = self._owner.partitions.open_log(self._new_log(index))
         return log
 
     @property
     def checkpointer(self) -> CheckpointMaker:
         """What signs for its partitions."""
         return self._owner.checkpointer
+
+    def recover_log(self, index: int) -> None:
+        """Open a partition, again if need be, and mend it; by who is ``opening``."""
+        log = self._logs[index]
+        if isinstance(log, PartitionLog):
+            self._owner.partitions.reopen(log)
+        else:
+            self.known_log(index)
 
     def retire(self) -> None:
         """The topic is being deleted: nothing of it is opened any more."""
@@ -254,11 +235,11 @@ class Topic:
         return [log for log in self._logs if isinstance(log, PartitionLog)]
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, *, topics: bool = False) -> Iterator[None]:
         """Hold the writer still; ``ReadOnlyError`` where nothing may be written."""
         if self._owner.read_only:
             raise ReadOnlyError("the broker was opened with read_only=True")
-        with self._owner.exclusive():
+        with self._owner.exclusive(topics=topics):
             if self.deleted:  # another topic may have the name and the directory by now
                 raise UnknownTopicError(self.name, "it was deleted")
             yield
@@ -282,17 +263,31 @@ class Topic:
                 self._make_partition(self.name, i)
                 for i in range(len(self._partitions), config.partitions)
             ]
+        self._tell_logs()
 
     def _make_partition(self, name: str, index: int) -> Partition:
         return Partition(self, name, index, self._owner.now_ms)
 
-    def _open(self, index: int) -> AnyLog:
+    def _open_beside(self, index: int) -> AnyLog | None:
+        """The state of a partition where nothing has to be mended for it; with the lock held."""
+        if self.deleted:  # its directory may be another topic's by now
+            raise UnknownTopicError(self.name, "it was deleted")
+        log: AnyLog | None = self._logs[index]
+        if log is None and self._owner.read_only:
+            directory = layout.partition_directory(self._directory, index)
+            identity = PartitionId(self.name, self.id, index)
+            reader = self._owner.partitions.open_reader(directory, identity)
+            reader.is_here = self._is_here
+            log = reader
+        elif log is None:
+            fresh = self._new_log(index)
+            log = fresh if self._owner.partitions.open_beside(fresh) else None
+        self._logs[index] = log
+        return log
+
+    def _new_log(self, index: int) -> PartitionLog:
         directory = layout.partition_directory(self._directory, index)
         identity = PartitionId(self.name, self.id, index)
-        if self._owner.read_only:
-            reader = self._owner.open_reader(directory, identity)
-            reader.is_here = self._is_here
-            return reader
         config = self._config
         settings = LogSettings(
             config.compression,
@@ -301,7 +296,14 @@ class Topic:
             config.erasable,
             config.durability == "fsync",
         )
-        return self._owner.open_log(PartitionLog(self._owner.pool, directory, identity, settings))
+        return PartitionLog(self._owner.pool, directory, identity, settings)
+
+    def _check_count(self, count: int) -> None:
+        if count < len(self._partitions):
+            raise ValueError(
+                f"topic {self.name!r} has {len(self._partitions)} partitions; "
+                f"they cannot be made {count}"
+            )
 
     def _set_config(self, config: TopicConfig) -> None:
         self._signature = _signature(self._owner.pool, self._directory)
@@ -313,6 +315,11 @@ class Topic:
         config = replace(self._config, **changes)
         write_topic(self._owner.pool, self._directory, (self.name, self.id, config))
         self._set_config(config)
+        self._tell_logs()
+
+    def _tell_logs(self) -> None:
+        """Have the open partitions written as the configuration says now."""
+        config = self._config
         for log in self.opened_logs():
             log.settings.compression = config.compression
             log.settings.segment_bytes = config.segment_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from merkql.errors import (
@@ -18,6 +19,8 @@ from merkql.storage import layout
 from merkql.storage.engine import Engine
 from merkql.storage.entries import is_directory, topic_entries
 from merkql.storage.files import remove_leftover, remove_tree
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.shared_state import LivePartition
 from merkql.topic import Topic, TopicConfig, make_partition_directories, read_topic, write_topic
 
 logger = logging.getLogger("merkql.recovery")
@@ -40,18 +43,20 @@ class TopicTable:
         self._lock = threading.Lock()
         self._topics: dict[str, Topic] = {}
         self._damaged: dict[str, MerkqlError] = {}  # by directory name
+        self._seen: tuple[int, int] | None = None  # what stood for the topics when they were read
 
     def load(self) -> None:
         """Find the topics on disk and bring those the WAL names up to date."""
         deleted = self._find()
         if self._engine.read_only:
             return
+        self._remove_unfinished()
         wanted = list(self._engine.partitions_in_wal())
         by_id = {topic.id: topic for topic in self._topics.values()}
         for topic_id, partition in wanted:
             topic = by_id.get(topic_id)
             if topic is not None and partition < len(topic.partitions()):
-                topic.open_log(partition)
+                topic.recover_log(partition)
             elif topic_id not in deleted:
                 logger.warning("the write-ahead log names a topic %s", topic_id.hex())
         self._engine.start_writing(set(deleted))
@@ -68,9 +73,21 @@ class TopicTable:
             for path in deleted.values():
                 remove_tree(self._engine.pool.files, path)
 
+    def logs_of(self, partitions: Iterable[LivePartition]) -> list[PartitionLog]:
+        """Those partitions, opened; without those whose topic is deleted."""
+        by_id = {topic.id: topic for topic in self.topics()}
+        logs = []
+        for topic_id, index in partitions:
+            topic = by_id.get(topic_id)
+            if topic is not None and index < topic.partition_count:
+                log = topic.known_log(index)
+                assert isinstance(log, PartitionLog)  # the engine asks only where it writes
+                logs.append(log)
+        return logs
+
     def names(self) -> list[str]:
         """The names of all topics, sorted."""
-        self._refresh()
+        self.refresh()
         return sorted(self._topics)
 
     def topics(self) -> list[Topic]:
@@ -96,7 +113,10 @@ class TopicTable:
         if topic is not None and self._is_current(topic):
             return topic
         layout.check_name(name, "topic")
-        self._refresh()
+        self.refresh()
+        return self._known(name)
+
+    def _known(self, name: str) -> Topic:
         topic = self._topics.get(name)
         if topic is not None:
             return topic
@@ -112,8 +132,9 @@ class TopicTable:
             return topic
         if not self._defaults.auto_create:
             layout.check_name(name, "topic")
-            if layout.file_name(name) in self._damaged:
-                return self.get(name)
+            self.refresh()
+            if name in self._topics or layout.file_name(name) in self._damaged:
+                return self._known(name)
             raise UnknownTopicError(name, "auto_create_topics is off: use create_topic()")
         try:
             return self.create(name, self._defaults.config)
@@ -124,11 +145,13 @@ class TopicTable:
         """Make a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
         self._engine.check_writable()
         layout.check_name(name, "topic")
-        with self._lock:
+        with self._engine.exclusive(topics=True), self._lock:
+            self._look()
             if name in self._topics or layout.file_name(name) in self._damaged:
                 raise TopicExistsError(f"topic {name!r} exists already")
             topic = self._create(name, config)
             self._topics[name] = topic
+            self._seen = self._signature(self._engine.turn.next_topics_version)
         self._engine.announce()
         if topic.has_limits:
             self._engine.watch_retention()
@@ -140,30 +163,28 @@ class TopicTable:
         A topic created under the name later is another one: old proofs do not speak for it.
         """
         engine = self._engine
-        engine.check_open()
-        with self._lock:
-            topic = self.get(name)
-            with engine.exclusive():
-                files, topics = engine.pool.files, layout.topics_directory(engine.root)
-                doomed = layout.deleted_topic_directory(engine.root, topic.id)
-                topic.retire()
-                for log in topic.opened_logs():
-                    engine.forget(log)
-                del self._topics[name]
-                engine.pool.forget(layout.topic_directory(engine.root, name), below=True)
-                try:
-                    files.rename(layout.topic_directory(engine.root, name), doomed)
-                except OSError:  # it is still there, for new handles
-                    self._topics[name] = Topic(
-                        engine, topic.directory, name, topic.id, topic.config
-                    )
-                    raise
-                files.sync_directory(topics)
-                # First what frees space: on a full disk the WAL could not say that it forgets. The
-                # empty directory stays until it has, so that a crash finds which topic this was.
-                remove_tree(files, doomed, keep=True)
-                engine.forget_wal()
-                remove_tree(files, doomed)
+        with engine.exclusive(topics=True), self._lock:
+            self._look()
+            topic = self._known(name)
+            files, topics = engine.pool.files, layout.topics_directory(engine.root)
+            doomed = layout.deleted_topic_directory(engine.root, topic.id)
+            topic.retire()
+            for log in topic.opened_logs():
+                engine.forget(log)
+            del self._topics[name]
+            engine.pool.forget(topic.directory, below=True)
+            try:
+                files.rename(topic.directory, doomed)
+            except OSError:  # it is still there, for new handles
+                self._topics[name] = Topic(engine, topic.directory, name, topic.id, topic.config)
+                raise
+            files.sync_directory(topics)
+            # First what frees space: on a full disk the WAL could not say that it forgets. The
+            # empty directory stays until it has, so that a crash finds which topic this was.
+            remove_tree(files, doomed, keep=True)
+            engine.forget_wal()
+            remove_tree(files, doomed)
+            self._seen = self._signature(engine.turn.next_topics_version)
         engine.announce()
 
     def _create(self, name: str, config: TopicConfig) -> Topic:
@@ -199,24 +220,36 @@ class TopicTable:
             raise TopicExistsError(f"topic {name!r} exists already")
 
     def _find(self) -> dict[bytes, str]:
-        """Read every topic's configuration; deleted topics not removed yet, by their id."""
+        """Read what changed of the topics; deleted topics not removed yet, by their id."""
         engine = self._engine
         topics = layout.topics_directory(engine.root)
         deleted: dict[bytes, str] = {}
-        for entry in self._entries():
+        entries = self._entries()
+        found = set(entries)
+        for name in [n for n in self._topics if layout.file_name(n) not in found]:
+            self._forget(self._topics.pop(name))
+        for entry in self._damaged.keys() - found:
+            del self._damaged[entry]
+        current = {os.path.basename(t.directory) for t in self.topics() if t.is_current()}
+        for entry in entries:
             path = os.path.join(topics, entry)
             topic_id = layout.parse_topic_id(entry, layout.DELETED_PREFIX)
             if topic_id is not None:
                 deleted[topic_id] = path
-            elif entry.startswith(layout.NEW_PREFIX):
-                if not engine.read_only:
-                    logger.info("%s: left by an interrupted creation, removed", path)
-                    remove_tree(engine.pool.files, path)
-            else:
+            elif not entry.startswith(layout.NEW_PREFIX) and entry not in current:
                 self._read(path, entry)
                 if not engine.read_only:
                     remove_leftover(engine.pool.files, layout.topic_config(path))
         return deleted
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a creation left that was interrupted; by a holder of the role."""
+        files, topics = self._engine.pool.files, layout.topics_directory(self._engine.root)
+        for entry in self._entries():
+            if entry.startswith(layout.NEW_PREFIX):
+                path = os.path.join(topics, entry)
+                logger.info("%s: left by an interrupted creation, removed", path)
+                remove_tree(files, path)
 
     def _entries(self) -> list[str]:
         """The names in ``topics/`` that may be topics."""
@@ -249,8 +282,10 @@ class TopicTable:
             self._topics[name] = Topic(self._engine, path, name, topic_id, config)
 
     def _is_current(self, topic: Topic) -> bool:
-        """Whether the topic is what it was; only another process can have changed it."""
-        return not self._engine.read_only or topic.is_current()
+        """Whether the topic is what it was; another process can have changed it."""
+        if self._engine.read_only:
+            return topic.is_current()
+        return self._seen is not None and self._engine.topics_version == self._seen[0]
 
     def _forget(self, topic: Topic | None) -> None:
         """Another process deleted the topic: no descriptor of its files may stand for new ones."""
@@ -264,20 +299,20 @@ class TopicTable:
             logger.error("%s", damage)
         self._damaged[entry] = damage
 
-    def _refresh(self) -> None:
-        """See what another process made of the topics; a writer knows them all."""
-        if not self._engine.read_only:
-            return
+    def refresh(self) -> None:
+        """See what another process made of the topics."""
         with self._lock:
-            topics = layout.topics_directory(self._engine.root)
-            entries = self._entries()
-            found = set(entries)
-            for name in [n for n in self._topics if layout.file_name(n) not in found]:
-                self._forget(self._topics.pop(name))
-            for entry in self._damaged.keys() - found:
-                del self._damaged[entry]
-            known = {layout.file_name(name): topic for name, topic in self._topics.items()}
-            for entry in entries:
-                topic = known.get(entry)
-                if not entry.startswith(".") and (topic is None or not topic.is_current()):
-                    self._read(os.path.join(topics, entry), entry)
+            self._look()
+
+    def _look(self) -> None:
+        """The same for a holder of the lock. Cost: one small read when nothing changed."""
+        seen = self._signature(self._engine.topics_version)
+        if seen is not None and seen == self._seen:
+            return
+        self._find()
+        self._seen = seen
+
+    def _signature(self, version: int | None) -> tuple[int, int] | None:
+        """What changes when topics do: their version, and the directory where hands put them."""
+        status = self._engine.pool.files.status(layout.topics_directory(self._engine.root))
+        return (version, status.st_mtime_ns) if status is not None and version is not None else None

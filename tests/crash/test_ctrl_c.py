@@ -29,7 +29,7 @@ def test_a_partition_refused_every_write_once_its_segment_was_full(tmp_path: Pat
         broker.create_topic("t", segment_bytes=4096)
         producer = broker.producer()
         producer.send("t", b"x")
-        index = broker._engine._logs[str(tmp_path / "topics" / "t" / "0")].active.index
+        index = broker._engine.partitions.logs[str(tmp_path / "topics" / "t" / "0")].active.index
         offsets, words, timestamps = index._load()
         index._columns = (offsets, Striking(words), timestamps)  # type: ignore[assignment]
         with pytest.raises(KeyboardInterrupt):

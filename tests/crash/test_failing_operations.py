@@ -79,8 +79,9 @@ def rolls(work: Work) -> None:
 def changes_wal_files(work: Work) -> None:
     for _ in range(6):
         work.send(size=6000)
-        maintenance.tend(work.broker._engine.writer)
-        maintenance.sync_segments(work.broker._engine.writer)
+        engine = work.broker._engine
+        maintenance.tend(engine.writer, engine)
+        maintenance.sync_segments(engine.writer, engine)
 
 
 def makes_a_topic(work: Work) -> None:

@@ -110,7 +110,7 @@ def replays_without_a_sync(patch: pytest.MonkeyPatch) -> None:
             inner.setattr(segment.ActiveSegment, "sync", lambda self: None)
             return original(log, **options)  # type: ignore[arg-type]
 
-    patch.setattr("merkql.storage.engine.open_log", open_log)
+    patch.setattr("merkql.storage.partition_states.open_log", open_log)
 
 
 def _skip_syncs_of(patch: pytest.MonkeyPatch, ending: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.pages import worked_example
 
 from merkql._core import frame
-from merkql.storage import directory, offset_index, start_file, tail_page
+from merkql.storage import directory, offset_index, shared_state, start_file, tail_page
 
 TOPIC_ID = bytes(range(16))
 SEED = 0x1122334455667788
@@ -102,12 +102,55 @@ def test_small_files_of_the_data_directory_are_those_of_its_page():
     assert directory.encode_clean(42) == worked_example("data-directory", "clean")
 
 
-@pytest.mark.parametrize("page", ["frame", "tail-page", "offset-index"])
+def example_state() -> shared_state.SharedState:
+    files = [
+        shared_state.WalFileState(2, shared_state.CURRENT, 131072, 40, 42),
+        shared_state.WalFileState(1, shared_state.FREE, 131072, 0, 39),
+    ]
+    return shared_state.SharedState(
+        boot_id=TOPIC_ID,
+        session=0x77,
+        version=5,
+        topics_version=2,
+        began_clean=True,
+        process=4321,
+        epoch=0xEEEE,
+        position=8192,
+        next_sequence=43,
+        durable_sequence=42,
+        stated_floor=40,
+        next_number=3,
+        live_count=1,
+        files=files,
+    )
+
+
+def test_state_page_example_is_what_encode_writes_and_decode_reads():
+    assert shared_state.encode(example_state()) == worked_example("state")
+    assert shared_state.decode(worked_example("state")) == example_state()
+    assert shared_state.encode_live((TOPIC_ID, 3)) == worked_example("state", "live")
+    assert shared_state.decode_live(worked_example("state", "live"), 0) == (TOPIC_ID, 3)
+
+
+def test_every_flipped_bit_and_every_cut_of_the_state_is_noticed():
+    whole = worked_example("state")
+    reserved = {5, 6, 7, *range(56, 64)}
+    for size in range(len(whole)):
+        assert shared_state.decode(whole[:size]) is None
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        found = shared_state.decode(bytes(damaged))
+        assert found == (example_state() if bit // 8 in reserved else None), bit
+
+
+@pytest.mark.parametrize("page", ["frame", "tail-page", "offset-index", "state"])
 def test_format_is_pinned(page: str):
     """A change of format must be seen: it also has to raise the version in the file."""
     digests = {
         "frame": "8c80cfa04cf830760c74a428b8ef9ff0b8835e2b197886f7515f2a9e97a9e8b2",
         "tail-page": "10e83874cc7b2e1d88498d8a0665affe0ea39c2cb319a3fd3125d71c73d4aa11",
         "offset-index": "e8d0b86a116221450a1dfa86916d2bee0b9b4d8bf8c54d75ff342acf882ad0ce",
+        "state": "887b85c3b299b48f9225157ef3e5eef37509df1589fcd0f0b350d2c5d5a6c4e2",
     }
     assert hashlib.sha256(worked_example(page)).hexdigest() == digests[page]

@@ -135,8 +135,9 @@ class CrashSession:
         """What the background thread does when it is woken, and a sync whether due or not."""
 
         def work() -> None:
-            maintenance.tend(self.broker._engine.writer)
-            maintenance.sync_segments(self.broker._engine.writer)
+            engine = self.broker._engine
+            maintenance.tend(engine.writer, engine)
+            maintenance.sync_segments(engine.writer, engine)
 
         def change(model: LogModel) -> None:
             for one in (p for t in model.topics.values() for p in t.partitions):

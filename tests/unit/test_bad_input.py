@@ -226,7 +226,7 @@ def test_93_directory_that_another_process_writes(tmp_path: Path) -> None:
     holder = """
 import sys
 from merkql import Broker
-with Broker.open(sys.argv[1]) as broker:
+with Broker.open(sys.argv[1], exclusive=True) as broker:
     print("open", flush=True)
     sys.stdin.readline()
 """
@@ -242,7 +242,7 @@ with Broker.open(sys.argv[1]) as broker:
 
 def test_94_directory_that_another_broker_here_writes(tmp_path: Path) -> None:
     with Broker.open(tmp_path) as broker:
-        refusal(94, lambda: Broker.open(tmp_path))
+        refusal(94, lambda: Broker.open(tmp_path, exclusive=True))
         assert broker.producer().send("t", b"x").offset == 0
 
 

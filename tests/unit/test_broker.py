@@ -35,8 +35,8 @@ def test_the_directory_can_be_opened_again_at_once(tmp_path: Path) -> None:
         broker.close()
 
 
-def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
-    with Broker.open(tmp_path) as broker:
+def test_a_second_writer_is_refused_by_an_exclusive_one_that_goes_on(tmp_path: Path) -> None:
+    with Broker.open(tmp_path, exclusive=True) as broker:
         with pytest.raises(DirectoryLockedError, match="close that broker first"):
             Broker.open(tmp_path)
         assert broker.producer().send("t", b"x").offset == 0

@@ -17,7 +17,7 @@ from merkql.consumer_arguments import ConsumerOptions
 
 BROKER_OPTIONS = (
     "default_partitions, auto_create_topics, compression, default_retention, default_durability, "
-    "read_only, exclusive, signing_key, checkpoint_records, checkpoint_seconds"
+    "read_only, exclusive, writer_timeout, signing_key, checkpoint_records, checkpoint_seconds"
 )
 CONSUMER_OPTIONS = (
     "auto_commit, offset_reset, max_records, fetch_max_bytes, on_gap, rebalance_timeout, "
@@ -27,6 +27,11 @@ CONSUMER_OPTIONS = (
 
 def annotations(options: Any) -> dict[str, str]:
     return {name: made.__forward_arg__ for name, made in options.__annotations__.items()}
+
+
+def consume(**options: Any) -> None:
+    with Broker.temporary() as broker:
+        broker.consumer("g", **options)
 
 
 def test_options_of_a_broker_are_the_fields_of_its_configuration() -> None:
@@ -51,8 +56,8 @@ def test_options_of_a_consumer_are_the_keywords_it_takes() -> None:
         (lambda path: Broker.open(path, True_=1, read_only=True), "True_", "broker"),
         (lambda path: Broker.temporary(nope=1), "nope", "broker"),
         (lambda path: Broker.temporary(path=path), "path", "broker"),
-        (lambda path: Broker.temporary().consumer("g", auto_comit=False), "auto_comit", "consumer"),
-        (lambda path: Broker.temporary().consumer("g", broker=None), "broker", "consumer"),
+        (lambda path: consume(auto_comit=False), "auto_comit", "consumer"),
+        (lambda path: consume(broker=None), "broker", "consumer"),
     ],
 )
 def test_unknown_option_is_named_and_those_there_are_listed(

@@ -114,14 +114,14 @@ def test_a_sync_point_syncs_what_cannot_be_made_again(
 
         def synced() -> dict[str, int]:
             producer.send_values("t", [b"x" * 100] * 30)
-            return syncs_of(files, lambda: maintenance.sync_segments(writer))
+            return syncs_of(files, lambda: maintenance.sync_segments(writer, broker._engine))
 
         assert synced() == {"log": 1, "salts": 1, "directory": 2}
         assert synced() == {"log": 1, "salts": 1}
         assert synced() == {"log": 1, "salts": 1, "index": 1, "tree": 2}
         assert synced() == {"log": 1, "salts": 1}
-        assert syncs_of(files, lambda: maintenance.sync_segments(writer)) == {}
-        roll = next(iter(broker._engine._logs.values())).roll
+        assert syncs_of(files, lambda: maintenance.sync_segments(writer, broker._engine)) == {}
+        roll = next(iter(broker._engine.partitions.logs.values())).roll
         assert syncs_of(files, roll) == {"log": 1, "salts": 1, "index": 1, "tree": 2}
     assert not files.broken
 

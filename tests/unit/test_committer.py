@@ -36,6 +36,27 @@ class ListWriter:
         """There is never one."""
 
 
+class LoneTurn:
+    """The writer role where no other process wants it."""
+
+    def __init__(self) -> None:
+        self.role = self
+        self.held = self.wanted = False
+
+    def try_take(self) -> bool:
+        self.held = True
+        return True
+
+    def take(self) -> bool:
+        return self.try_take()
+
+    def begin(self) -> None:
+        """Nobody else wrote."""
+
+    def give(self) -> None:
+        self.held = False
+
+
 @pytest.fixture
 def writer() -> ListWriter:
     return ListWriter()
@@ -43,7 +64,7 @@ def writer() -> ListWriter:
 
 @pytest.fixture
 def committer(writer: ListWriter) -> Committer:
-    return Committer(writer, lambda thread: None)  # type: ignore[arg-type]
+    return Committer(writer, LoneTurn(), lambda thread: None, timeout_s=30)  # type: ignore[arg-type]
 
 
 def request() -> CommitRequest:

@@ -6,8 +6,12 @@ import errno
 import logging
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,9 +19,9 @@ from merkql import (
     Broker,
     BrokerConfig,
     CorruptionError,
-    DirectoryLockedError,
     UnknownTopicError,
 )
+from merkql.storage import directory
 from merkql.storage.files import Files
 
 
@@ -70,11 +74,14 @@ def values(broker: Broker) -> list[bytes | None]:
     return [record.value for record in broker.topic("t").partition(1).read_range(0, 3)]
 
 
+LOCKS = ("lock", "lock.queue", "lock.sharers")
+
+
 def drop_empty_directories(path: Path) -> None:
     """As git, zip and object stores do."""
-    for directory, _, _ in os.walk(path, topdown=False):
-        if not os.listdir(directory):
-            os.rmdir(directory)
+    for folder, _, _ in os.walk(path, topdown=False):
+        if not os.listdir(folder):
+            os.rmdir(folder)
 
 
 def crash(path: Path, count: int = 1) -> None:
@@ -163,7 +170,7 @@ def test_a_copy_without_empty_directories_did_not_open(data: Path, *, read_only:
 def test_a_copy_of_an_empty_log_did_not_open(tmp_path: Path, *, read_only: bool) -> None:
     Broker.open(tmp_path).close()
     drop_empty_directories(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["clean", "lock", "merkql.json"]
+    assert sorted(os.listdir(tmp_path)) == ["clean", *LOCKS, "merkql.json", "state"]
     with Broker.open(tmp_path, read_only=read_only) as broker:
         assert broker.topics() == []
         assert broker.groups() == []
@@ -396,8 +403,14 @@ def test_a_data_directory_reached_through_a_link_opens(data: Path, tmp_path: Pat
         assert broker.producer().send("t", b"3", partition=1).offset == 3
 
 
-def test_two_processes_that_make_a_directory_at_once_make_one_log(tmp_path: Path) -> None:
+def test_two_processes_that_make_a_directory_at_once_make_one_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The later gave the log another id: after a crash its write-ahead log was a stranger's."""
+
+    def sleep(seconds: float) -> None:
+        waits.set()  # the other found the directory in the making
+        time.sleep(seconds)
 
     class Overtaken(Files):
         """Another process makes the directory too, at the moment before the last."""
@@ -407,13 +420,20 @@ def test_two_processes_that_make_a_directory_at_once_make_one_log(tmp_path: Path
         def rename(self, source: str, target: str) -> None:
             if target.endswith("merkql.json") and not self.overtaken:
                 Overtaken.overtaken = True
-                with pytest.raises(DirectoryLockedError):
-                    Broker.open(tmp_path / "data")
+                others.append(pool.submit(Broker.open, tmp_path / "data"))
+                waits.wait(10)
             super().rename(source, target)
 
-    broker = Broker(BrokerConfig(tmp_path / "data"), Overtaken())
+    waits = threading.Event()
+    others: list[Future[Broker]] = []
+    monkeypatch.setattr(directory, "time", SimpleNamespace(time_ns=time.time_ns, sleep=sleep))
+    with ThreadPoolExecutor(1) as pool:
+        broker = Broker(BrokerConfig(tmp_path / "data"), Overtaken())
+        with others[0].result(10) as other:
+            assert other._engine.info.log_id == broker._engine.info.log_id
+            assert other.producer().send("t", b"the other's").offset == 0
     broker.producer().send("t", b"acknowledged")
     broker._engine.abandon()
     broker.closed = True
     with Broker.open(tmp_path / "data") as again:
-        assert again.topic("t").partition(0).read(0).value == b"acknowledged"
+        assert again.topic("t").partition(0).read(1).value == b"acknowledged"

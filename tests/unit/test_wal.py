@@ -103,11 +103,11 @@ def test_files_grow_with_the_rate_of_writing(
         append(log, number, 3000)
         now += seconds
         log.release(log.last_sequence)
-        if log.wants_file:
+        if log.claim_file():
             assert log._current is not None
             before = log._current.size
             log.prepare_file()
-            sizes.append(log._free[-1].size // before)
+            sizes.append(log._made[-1].size // before)
     assert max(sizes) == growth
 
 
@@ -117,7 +117,7 @@ def test_files_of_a_log_of_few_bytes_stay_small(tmp_path: Path) -> None:
     for number in range(300):
         append(log, number, 10)
         log.release(log.last_sequence)
-        if log.wants_file:
+        if log.claim_file():
             log.prepare_file()
     assert {file.size for file in [*log._free, *log._retired]} == {wal.FILE_SIZE_MIN}
 

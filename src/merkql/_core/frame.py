@@ -94,6 +94,14 @@ def encode(frame: Frame, seed: int) -> list[bytes | memoryview]:
     return [sealed + table, *payloads, padding] if padding else [sealed + table, *payloads]
 
 
+def is_of(head: bytes, epoch: int, position: int) -> bool:
+    """Whether the first bytes of a frame, unchecked, state this epoch and position."""
+    if len(head) < HEADER.size or head[:4] != MAGIC:
+        return False
+    stated_epoch, stated_position = HEADER.unpack_from(head)[3:5]
+    return bool(stated_epoch == epoch and stated_position == position)
+
+
 def decode(data: memoryview, position: int, seed: int) -> Frame | None:
     """The whole and sound frame that begins at ``position`` of a WAL file, or None.
 

@@ -59,6 +59,10 @@ class Arrivals:
             self._wait_for(lambda: self.version != version, timeout)
             return self.version
 
+    def note_topics(self) -> None:
+        """Topics or partitions came or went elsewhere; who waits is woken by who noticed."""
+        self.topics_version += 1
+
     def follow_anew(self) -> None:
         """Say that other files are written to now when something becomes visible."""
 

@@ -17,7 +17,7 @@ from merkql.storage import layout
 from merkql.storage.files import replace_file
 from merkql.storage.history import KeptCheckpoint
 from merkql.storage.index_repair import AnyLog
-from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE
+from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
 
 
 class Source(Protocol):

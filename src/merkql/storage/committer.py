@@ -2,26 +2,31 @@
 
 While one group is written and synced, everything that arrives forms the next. There is no timer
 and, for threads that wait for their records, no thread of ours: the first to come leads, and hands
-the lead to the first that waits. A background thread leads only for records nobody waits for.
+the lead to the first that waits. A background thread leads for records nobody waits for, and
+while another process has the writer role: a thread of the caller's must be able to give up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from merkql.errors import ClosedError, again
+from merkql.errors import ClosedError, WriterTimeoutError, again
+from merkql.storage.turn import Turn
 from merkql.storage.worker import Worker
 from merkql.storage.writer import CommitRequest, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger("merkql.storage")
 GROUP_BYTES_MAX = 4 << 20
 QUEUE_BYTES_MAX = 32 << 20
 LOST_LEAD_S = 1.0
@@ -30,8 +35,17 @@ LOST_LEAD_S = 1.0
 class Committer:
     """Queues commit requests and has them written in groups, in order, by one leader at a time."""
 
-    def __init__(self, writer: Writer, on_thread: Callable[[threading.Thread], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        turn: Turn,
+        on_thread: Callable[[threading.Thread], None],
+        *,
+        timeout_s: float,
+    ) -> None:
         self._writer = writer
+        self._turn = turn
+        self._timeout_s = timeout_s  # for another process to give the writer role up
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._queue: deque[CommitRequest] = deque()
@@ -64,10 +78,16 @@ class Committer:
         try:
             self._in_exclusive = True
             self._writer.complete_pending()
+            self._turn.begin()
             yield
         finally:
             self._in_exclusive = False
             self._hand_over()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread has the lead."""
+        return self._leading and self._leader == threading.get_ident()
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
         """Block while too many bytes wait in the queue; False when ``timeout`` seconds passed."""
@@ -127,9 +147,10 @@ class Committer:
         self._background.join()
 
     def stop(self) -> None:
-        """Have the background thread end, without waiting for anything."""
+        """Have the background thread end after the group in hand; wait for that, but not long."""
         self._closed = True
         self._background_gate.put(None)
+        self._background.join(LOST_LEAD_S)  # one that waits for another process is left behind
 
     def disown(self, reason: str) -> None:
         """In a forked child: refuse everything; a lock held at the fork is nobody's now."""
@@ -147,21 +168,44 @@ class Committer:
             self._check_open()
             if not self._leading:
                 self._leader, self._leading = me, True
-                if not request.exclusive:
-                    self._queue.append(request)
-                    self._queued_bytes += request.size_bytes
-                return
+                if self._turn.try_take():
+                    if not request.exclusive:
+                        self._queue.append(request)
+                        self._queued_bytes += request.size_bytes
+                    return
+                self._promote_background()  # another process writes now: it waits in line for us
             gate = request.gate = threading.Lock()
             gate.acquire()
             request.thread = me
             self._queue.append(request)
             self._queued_bytes += request.size_bytes
         try:
-            while not (gate.acquire(timeout=LOST_LEAD_S) or request.promoted or request.done):
-                self._rescue(request)
+            self._wait(request, gate)
         except BaseException:
             self._leave(request)
             raise
+
+    def _wait(self, request: CommitRequest, gate: threading.Lock) -> None:
+        """Return when the request is done, or its thread was given the lead."""
+        began = time.monotonic()
+        told = False
+        while not gate.acquire(timeout=min(LOST_LEAD_S, self._timeout_s)):
+            if request.promoted or request.done:
+                return
+            self._rescue(request)
+            waited_s = time.monotonic() - began
+            if (
+                self._turn.role.held
+                or request.taken
+                or waited_s < min(LOST_LEAD_S, self._timeout_s)
+            ):
+                continue
+            holder = self._turn.role.holder()
+            if waited_s >= self._timeout_s:
+                raise WriterTimeoutError(holder, waited_s)
+            if not told:
+                told = True
+                logger.warning("waiting for %s, which has the writer role and keeps it", holder)
 
     def _leave(self, request: CommitRequest) -> None:
         """A waiting thread was interrupted: it takes its request along, and passes the lead on."""
@@ -277,12 +321,16 @@ class Committer:
     def _hand_over(self) -> None:
         if self._in_hand:
             self._settle_in_hand()
+        turn = self._turn
         with self._lock:
             if not self._queue:
+                turn.give()
                 self._leading = False
                 return
+            if turn.role.wanted:
+                turn.give()
             first = self._queue[0]
-            if first.gate is not None:
+            if first.gate is not None and turn.role.held:
                 first.promoted = True
                 self._leader = first.thread
                 if first.exclusive:
@@ -310,10 +358,12 @@ class Committer:
 
     def _lead_without_waiter(self) -> None:
         try:
-            group = self._take_group()
-            while group:
-                self._write(group, None)
+            if self._turn.take():
                 group = self._take_group()
+                while group:
+                    self._write(group, None)
+                    ends = self._closed or self._turn.role.wanted
+                    group = [] if ends else self._take_group()
         finally:
             self._hand_over()
 

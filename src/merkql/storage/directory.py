@@ -11,21 +11,29 @@ import logging
 import os
 import stat
 import struct
-import sys
 import time
 from dataclasses import dataclass
 
 import xxhash
 
-from merkql.errors import CorruptionError, DirectoryLockedError, FormatError
+from merkql.errors import CorruptionError, FormatError
 from merkql.storage import layout
 from merkql.storage.entries import is_directory, topic_entries, warn_of_strangers
-from merkql.storage.files import Files, read_file, replace_file, telling_unwritable
+from merkql.storage.files import (
+    READ_INSTEAD,
+    Files,
+    read_file,
+    replace_file,
+    telling_unwritable,
+)
 
 logger = logging.getLogger("merkql.recovery")
+LOOK_INTERVAL_S = 0.001
 FORMAT = 1
-_OURS = {"lock", "wal", "topics", "groups", "clean", "merkql.json", "merkql.json.tmp", "clean.tmp"}
-_READ_INSTEAD = "open with read_only=True to read it, or have it made writable"
+_OURS = {
+    *("lock", "lock.queue", "lock.sharers", "state", "wal", "topics", "groups", "clean"),
+    *("merkql.json", "merkql.json.tmp", "clean.tmp"),
+}
 _CLEAN = struct.Struct("<4sQ")
 _CLEAN_MAGIC = b"MKC1"
 
@@ -61,7 +69,7 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
         with telling_unwritable(root, "choose another, or have it made writable"):
             return _create(files, root)
     info = read_mark(files, root)
-    with telling_unwritable(root, _READ_INSTEAD):
+    with telling_unwritable(root, READ_INSTEAD):
         _check_directories(files, root, read_only=read_only)
     warn_of_strangers(files, root)
     return info
@@ -137,13 +145,17 @@ def _create(files: Files, root: str) -> DirectoryInfo:
     """
     files.make_directories(root)
     _refuse_foreign(files, root)
-    lock = WriterLock(files, root)
+    descriptor = files.open(layout.writer_lock(root), write=True, create=True)
     try:
+        while not files.lock(descriptor, wait=False):  # another process makes it now
+            if files.status(layout.directory_mark(root)) is not None:
+                break
+            time.sleep(LOOK_INTERVAL_S)
         if files.status(layout.directory_mark(root)) is not None:
             return read_mark(files, root)
         return _fill(files, root)
     finally:
-        lock.release()
+        files.close(descriptor)
 
 
 def _refuse_foreign(files: Files, root: str) -> None:
@@ -172,31 +184,6 @@ def _fill(files: Files, root: str) -> DirectoryInfo:
     replace_file(files, layout.directory_mark(root), json.dumps(content).encode() + b"\n")
     files.sync_directory(os.path.dirname(os.path.abspath(root)))
     return info
-
-
-class WriterLock:
-    """The writer role of a data directory, held while this object is open."""
-
-    def __init__(self, files: Files, root: str) -> None:
-        """Take the role; ``DirectoryLockedError`` names who has it."""
-        self._files = files
-        self._descriptor = -1
-        with telling_unwritable(root, _READ_INSTEAD):
-            descriptor = files.open(layout.writer_lock(root), write=True, create=True)
-        if not files.lock(descriptor, wait=False):
-            holder = files.read(descriptor, 512, 0).decode(errors="replace").strip("\0\n")
-            files.close(descriptor)
-            raise DirectoryLockedError(root, holder or "another process")
-        program = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
-        files.truncate(descriptor, 0)
-        files.write(descriptor, f"process {os.getpid()} ({program})\n".encode(), 0)
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Give the role up. In a forked child this leaves it with the parent."""
-        if self._descriptor >= 0:
-            self._files.close(self._descriptor)
-            self._descriptor = -1
 
 
 def read_clean_mark(files: Files, root: str) -> int | None:

@@ -7,43 +7,43 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from merkql._core.frame import Section
-from merkql.errors import ClosedError, CorruptionError, ReadOnlyError
+from merkql._core.frame import Frame
+from merkql.errors import ClosedError, CorruptionError, ReadOnlyError, WriterTimeoutError
 from merkql.storage import layout
+from merkql.storage.access import Access, TopicSource, open_files_limit
 from merkql.storage.arrivals import Arrivals, WatchedArrivals
 from merkql.storage.boot import boot_id
 from merkql.storage.committer import Committer
 from merkql.storage.directory import (
-    WriterLock,
     open_directory,
     read_clean_mark,
     remove_clean_mark,
     write_clean_mark,
 )
-from merkql.storage.entries import is_directory, wal_files
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
 from merkql.storage.hasher import Hasher
 from merkql.storage.history import CheckpointMaker
 from merkql.storage.maintenance import Maintenance, sync_segments
 from merkql.storage.mounts import warn_of_network
-from merkql.storage.partition_log import PartitionId, PartitionLog
-from merkql.storage.reader_log import ReaderLog
-from merkql.storage.recovery import open_log
+from merkql.storage.news import News
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.partition_states import PartitionStates
+from merkql.storage.role import WriterRole
+from merkql.storage.shared_state import LivePartition, SharedState
+from merkql.storage.takeover import finish_group
+from merkql.storage.turn import Turn
 from merkql.storage.wal import Wal
-from merkql.storage.wal_reader import read_wal
+from merkql.storage.wal_reader import keep_wal, read_wal
 from merkql.storage.writer import Writer
 
 logger = logging.getLogger("merkql.recovery")
-OPEN_FILES_MAX = 512
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -51,120 +51,136 @@ class Engine:
     """One data directory, opened to write or to read."""
 
     def __init__(
-        self, files: Files, root: str, *, read_only: bool, apply_retention: Callable[[], None]
+        self, files: Files, root: str, access: Access, *, apply_retention: Callable[[], None]
     ) -> None:
         self.root = root
-        self.read_only = read_only
-        self.pool = FilePool(files, _open_files_limit())
-        self._readers: list[ReaderLog] = []
-        self.arrivals = (
-            WatchedArrivals(self._watched_paths, self._has_news) if read_only else Arrivals()
-        )
-        self._known_ends: dict[ReaderLog, int] = {}
+        self.access = access
+        self.read_only = access.read_only
+        self.pool = FilePool(files, open_files_limit())
         self.threads: list[threading.Thread] = []
-        self.info = open_directory(files, root, read_only=read_only)
+        self.info = open_directory(files, root, read_only=access.read_only)
         warn_of_network(root)
         self.closed_reason = ""
         self.discards = False  # the directory is removed after the close
         self.checkpointer: CheckpointMaker  # set by the broker, which knows the keys
         self.disowned = False  # by a fork: the parent has what this describes
+        self.topics: TopicSource
         self._boot_id = boot_id()
-        self._lock: WriterLock | None = None
-        self._logs: dict[str, PartitionLog] = {}
-        self._sections: dict[tuple[bytes, int], list[Section]] = {}
-        self._clean = False
-        self._writer_id = int.from_bytes(os.urandom(8), "little")
-        self.maintenance = Maintenance(apply_retention, self.shrink_wal, self._add_thread)
+        self.news = News(files, root, self._boot_id)
+        self.partitions = PartitionStates(self.pool, self.news, self._boot_id, self.opening)
+        self.arrivals: Arrivals = Arrivals()
+        if not access.exclusive:
+            self.arrivals = WatchedArrivals(self.news.paths, self.news.has_any)
+        self.news.on_topics = self.arrivals.note_topics
+        self.partitions.on_reader = self.arrivals.follow_anew
+        self.partitions.refresh_topics = self.take_in_topics
+        self.maintenance = Maintenance(apply_retention, self, self._add_thread)
         self.committer: Committer | None = None
-        if not read_only:
-            self._lock = WriterLock(files, root)
-            try:
-                self._read_wal()
-            except BaseException:
-                self._lock.release()
-                raise
+        self._opener = 0  # the thread that has the role while there is no lead to hold
+        self._joined: SharedState | None = None  # what others left that write here too
+        if not access.read_only:
+            self._enter(files)
         _engines.add(self)
 
-    def start_writing(self, deleted_topics: set[bytes]) -> None:
-        """After every partition named in the WAL was opened: make it this session's."""
-        files, directory = self.pool.files, layout.wal_directory(self.root)
-        placed = {
-            (log.id.topic_id, log.id.index) for log in self._logs.values() if log.damage is None
-        }
-        if any(key not in placed and key[0] not in deleted_topics for key in self._sections):
-            _keep_wal(files, directory)
-        self._sections.clear()
-        wal = Wal(files, directory, seed=self.info.seed, next_sequence=self._last_sequence + 1)
-        wal.adopt_files()
-        self._hasher = Hasher(self._add_thread)
-        self.writer = Writer(wal, self.arrivals, self.maintenance.wake, self._hasher)
-        self.pool.on_failed_sync = self.writer.fail
-        if self._clean:
-            self.writer.before_first_write = self._remove_clean_mark
-        self.committer = Committer(self.writer, self._add_thread)
-        self.maintenance.serve(self.writer)
-
-    def partitions_in_wal(self) -> Iterable[tuple[bytes, int]]:
-        """Topic id and number of each partition that the WAL holds records of."""
-        return list(self._sections)
-
-    def open_log(self, log: PartitionLog) -> PartitionLog:
-        """Fill the state of one partition, mending it after a crash."""
-        log.writer, log.boot_id = self._writer_id, self._boot_id
-        sections = self._sections.get((log.id.topic_id, log.id.index), [])
+    def _enter(self, files: Files) -> None:
+        """Take the writer role and see whether others write here already."""
+        role = WriterRole(files, self.root)
         try:
-            self._check_place(log.directory)
-        except CorruptionError as damage:
-            logger.error("%s", damage)
-            log.give_up(damage)
+            first = role.enter(exclusive=self.access.exclusive, timeout_s=self.access.timeout_s)
+            turn = self.partitions.turn = Turn(
+                self, role, self.news.open(), self._boot_id, self.partitions.take_in
+            )
+            self._opener = threading.get_ident()
+            state = turn.left_state()
+            if not first and state is not None and not (state.busy or state.failed):
+                self._joined = state
+                turn.begin_session(state.session, clean=state.began_clean)
+            else:
+                self._read_wal(turn)
+        except BaseException:
+            self.news.close()
+            role.close()
+            raise
+
+    def start_writing(self, deleted_topics: set[bytes]) -> None:
+        """After every partition named in the WAL was opened: begin a session, or join one."""
+        files, directory = self.pool.files, layout.wal_directory(self.root)
+        turn, sections = self.turn, self.partitions.sections
+        state, self._joined = self._joined, None
+        if state is not None:
+            wal = Wal(files, directory, seed=self.info.seed, next_sequence=state.next_sequence)
+            turn.join(wal, state)
         else:
-            open_log(log, clean=self._clean, sections=sections, boot_id=self._boot_id)
-            if log.damage is None:
-                self.checkpointer.check_opened(log, clean=self._clean)
-        # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
-        self._logs[log.directory] = log
-        return log
+            logs = self.partitions.logs.values()
+            placed = {log.key for log in logs if log.damage is None}
+            if any(key not in placed and key[0] not in deleted_topics for key in sections):
+                keep_wal(files, directory)
+            wal = Wal(files, directory, seed=self.info.seed, next_sequence=self._last_sequence + 1)
+            wal.adopt_files()
+            turn.start(wal)
+        sections.clear()
+        if self.committer is None:
+            self._hasher = Hasher(self._add_thread)
+            work, unsay, timeout_s = self.maintenance.wake, self.unsay_clean, self.access.timeout_s
+            self.writer = Writer(turn, self.arrivals, work, self._hasher, unsay_clean=unsay)
+            self.pool.on_failed_sync = self.writer.fail
+            self.committer = Committer(self.writer, turn, self._add_thread, timeout_s=timeout_s)
+            self.maintenance.serve(self.writer)
 
-    def logs(self) -> list[PartitionLog]:
-        """The partitions that were opened to be written."""
-        return list(self._logs.values())
+    def opened(self) -> None:
+        """The directory is open: others may write."""
+        if not self.read_only:
+            self.turn.publish()
+            self._opener = 0
+            self.turn.give()
 
-    def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
-        """The state of one partition for who only reads."""
-        self._check_place(directory)
-        reader = ReaderLog(self.pool, directory, identity, self._boot_id)
-        self._readers.append(reader)
-        self.arrivals.follow_anew()
-        return reader
+    @property
+    def turn(self) -> Turn:
+        """This broker's turns at writing; ``ReadOnlyError`` where it has none."""
+        if self.partitions.turn is None:
+            raise ReadOnlyError(f"{self.root} was opened with read_only=True")
+        return self.partitions.turn
 
-    def _check_place(self, partition_directory: str) -> None:
-        """Refuse links in the place of a partition's directories; missing ones are for recovery."""
-        for path in (partition_directory, layout.tree_directory(partition_directory)):
-            is_directory(self.pool.files, path)
+    def partitions_in_wal(self) -> Iterable[LivePartition]:
+        """Topic id and number of each partition that the WAL holds records of."""
+        return list(self.partitions.sections)
 
-    def _watched_paths(self) -> list[str]:
-        """The files that the writer changes when the end of a partition that is read here moves."""
-        for reader in [one for one in self._readers if one.retired]:
-            self._readers.remove(reader)
-        return [layout.tail_page(reader.directory) for reader in self._readers]
-
-    def _has_news(self) -> bool:
-        """Whether the writer moved the end of a partition that is read here since the last call."""
-        readers = [one for one in self._readers if not one.retired]
-        for reader in readers:
-            reader.refresh()
-        known, self._known_ends = self._known_ends, {one: one.end_offset for one in readers}
-        return known != self._known_ends
+    def is_mine(self) -> bool:
+        """Whether the calling thread has the lead, and with it the writer role."""
+        committer = self.committer
+        if self._opener and self._opener == threading.get_ident():
+            return True
+        return committer is not None and committer.is_mine
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the writer still: no group is committed meanwhile.
+    def opening(self) -> Iterator[None]:
+        """Hold the lead; nothing to do for who has it."""
+        if self.is_mine():
+            yield
+            return
+        with self.writing().exclusive():
+            yield
 
-        ``WriterFailedError`` once a sync has failed: then nothing on the disk is changed any more.
+    @contextmanager
+    def exclusive(self, *, topics: bool = False) -> Iterator[None]:
+        """Hold the writer still, here and everywhere: no group is committed meanwhile.
+
+        ``topics`` says that topics or partitions change. ``WriterFailedError`` once a sync has
+        failed: then nothing on the disk is changed any more.
         """
         with self.writing().exclusive():
             self.writer.check()
-            yield
+            self.turn.mark_busy()
+            try:
+                yield
+            finally:
+                self.turn.publish(topics=topics)
+
+    @property
+    def topics_version(self) -> int | None:
+        """Goes up with topics and partitions, whoever changed them; None where nobody tells."""
+        found = self.news.version()
+        return found[1] if found is not None else None
 
     def check_writable(self) -> None:
         """Raise what keeps this directory from being written, if anything does."""
@@ -196,26 +212,26 @@ class Engine:
         """The partition is deleted; by the leader only."""
         log.retire()
         self.writer.forget(log)
-        del self._logs[log.directory]
+        del self.partitions.logs[log.directory]
         self.pool.forget(log.directory, below=True)
 
     def sync_records(self) -> None:
         """Make what was sent to topics of durability ``disk`` so far survive power loss too."""
-        if self.committer is None or not self.writer.wal.has_unsynced:
+        if self.committer is None or not self.turn.has_unsynced():
             return
-        with self.exclusive():
+        with self.writing().exclusive():
+            self.writer.check()
             self.sync_wal()
+            self.turn.publish()
 
     def unsay_clean(self) -> None:
         """Before a file changes outside of a group of records: a crash is one from here on."""
-        if self.writer.before_first_write is not None:
-            self.writer.before_first_write()
-            self.writer.before_first_write = None
+        if self.turn.mark_there:
+            remove_clean_mark(self.pool.files, self.root)
+            self.turn.mark_there = False
 
     def sync_wal(self) -> None:
         """Make durable what is visible; by the leader only."""
-        if not self.writer.wal.has_unsynced:
-            return
         try:
             self.writer.wal.sync()
         except OSError as error:
@@ -229,20 +245,68 @@ class Engine:
 
     def forget_wal(self) -> None:
         """Remove what the WAL holds, once it is durable elsewhere; by the leader only."""
-        sync_segments(self.writer)
+        sync_segments(self.writer, self)
         self.writer.wal.discard()
+
+    def logs(self) -> list[PartitionLog]:
+        """The partitions that were opened here to be written."""
+        return list(self.partitions.logs.values())
+
+    def live_logs(self) -> list[PartitionLog]:
+        """Every partition that was written to in this session, by anybody; for the leader."""
+        return self.topics.logs_of(list(self.turn.live))
+
+    # What a turn asks
+
+    def fail(self, error: BaseException) -> None:
+        """A sync failed: nothing is written here any more, and a successor has to recover."""
+        self.writer.fail(error)
+
+    def tell_failure(self) -> None:
+        """Let the other processes know that a sync failed here."""
+        with self.opening():
+            self.turn.publish()
+
+    def take_in_topics(self) -> None:
+        self.topics.refresh()
+
+    def finish_group(self, frame: Frame) -> None:
+        """Carry out the group that a writer died over once it was in the WAL."""
+        number = frame.sequence
+        logger.warning("%s: its last writer died over group %d; finishing it", self.root, number)
+        self.turn.mark_busy()
+        self.turn.wal.accept(frame)
+        self.sync_wal()
+        try:
+            finish_group(frame, self.turn, self.topics.logs_of)
+        except CorruptionError as damage:
+            logger.error("%s", damage)
+            self.recover()
+
+    def recover(self) -> None:
+        """Put the log right after a process that died, or failed, where nobody can go on."""
+        logger.warning("%s: its last writer died or failed in the middle; recovering", self.root)
+        turn = self.turn
+        turn.wal.close(clean=False)
+        self._opener = threading.get_ident()
+        try:
+            self._read_wal(turn)
+            self.topics.load()
+        finally:
+            self._opener = 0
+        turn.publish(topics=True)
 
     def close(self) -> None:
         """Make everything durable and say so, give the role back; the caller closed the rest."""
         if self.disowned:
             return
         self.closed_reason = f"the broker of {self.root} is closed"
-        if self.committer is not None:
-            self.committer.close()
-        self.maintenance.close()
         try:
             if self.committer is not None:
-                self._close_writer()
+                self.committer.close()
+            self.maintenance.close()
+            if self.committer is not None:
+                self._leave()
         finally:
             self.abandon()
             self.threads.clear()
@@ -257,22 +321,7 @@ class Engine:
             self.writer.wal.close(clean=False)
         self.pool.close()
         self.arrivals.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def warn_unclosed(self) -> None:
-        """Say that nobody closed it, and what is lost by that, if it was not closed."""
-        if self.closed_reason:
-            return
-        count = self.committer.queued_records if self.committer is not None else 0
-        warnings.warn(
-            f"the broker of {self.root} was not closed"
-            f"{f', with {count} records of send_nowait on their way' if count else ''}; "
-            "close it, or use it in a with block",
-            ResourceWarning,
-            stacklevel=2,
-        )
+        self._let_go()
 
     def disown(self) -> None:
         """In a forked child: leave the role, the threads and the files to the parent."""
@@ -283,68 +332,63 @@ class Engine:
         self.disowned = True
         if self.committer is not None:
             self.committer.disown(self.closed_reason)
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._let_go()
 
-    def _close_writer(self) -> None:
-        writer = self.writer
+    def _let_go(self) -> None:
+        """Close the files of the role: the kernel frees it."""
+        if not self.read_only:
+            self.turn.role.close()
+        self.news.close()
+
+    def _leave(self) -> None:
+        """Go; the last to go closes the log for all."""
+        turn, writer = self.turn, self.writer
+        if not turn.role.wait(self.access.timeout_s):
+            raise WriterTimeoutError(turn.role.holder(), self.access.timeout_s)
+        self._opener = threading.get_ident()
         writer.complete_pending()
         if self.discards:
-            writer.wal.close(clean=False)
             return
+        if writer.failure is None:
+            turn.begin()
+            if turn.role.is_last():
+                self._close_log()
+                return
+            writer.wal.sync()
+        turn.publish()
+
+    def _close_log(self) -> None:
+        """A clean close: every file ends where it should, is durable, and a mark says so."""
+        turn, wal = self.turn, self.writer.wal
         clean = False
         try:
-            if writer.failure is None:
-                for log in list(self._logs.values()):
-                    if log.damage is None:
-                        log.close()
-                clean = not any(log.damage is not None for log in self._logs.values())
-            if clean and not self._clean_still():
-                write_clean_mark(self.pool.files, self.root, writer.wal.last_sequence)
-        except OSError:
-            clean = False
-            raise
+            for log in dict.fromkeys([*self.live_logs(), *self.partitions.logs.values()]):
+                turn.lead(log)
+                if log.damage is None:
+                    log.close()
+            clean = not turn.damaged
+            if clean and not turn.mark_there:
+                write_clean_mark(self.pool.files, self.root, wal.last_sequence)
         finally:
-            writer.wal.close(clean=clean)
+            wal.close(clean=clean)
 
-    def _clean_still(self) -> bool:
-        return self._clean and self.writer.before_first_write is not None
-
-    def _read_wal(self) -> None:
-        files = self.pool.files
+    def _read_wal(self, turn: Turn) -> None:
+        """What a crash, or a clean close, left to begin a session with."""
+        files, sections = self.pool.files, self.partitions.sections
+        sections.clear()
         sequence = read_clean_mark(files, self.root)
+        turn.begin_session(int.from_bytes(os.urandom(8), "little"), clean=sequence is not None)
         if sequence is not None:
-            self._clean, self._last_sequence = True, sequence
+            self._last_sequence = sequence
             return
         content = read_wal(files, layout.wal_directory(self.root), self.info.seed)
         self._last_sequence = content.last_sequence
         for frame in content.frames:
             for section in frame.sections:
-                key = (section.topic_id, section.partition)
-                self._sections.setdefault(key, []).append(section)
-
-    def _remove_clean_mark(self) -> None:
-        remove_clean_mark(self.pool.files, self.root)
+                sections.setdefault((section.topic_id, section.partition), []).append(section)
 
     def _add_thread(self, thread: threading.Thread) -> None:
         self.threads.append(thread)
-
-
-def _keep_wal(files: Files, directory: str) -> None:
-    """Put WAL files aside whose records could not be put where they belong."""
-    for _, path in wal_files(files, directory):
-        files.rename(path, path + layout.KEPT_SUFFIX)
-        logger.error("%s: kept aside, not all of its records could be put back", path)
-    files.sync_directory(directory)
-
-
-def _open_files_limit() -> int:
-    """How many files the pool keeps open: a quarter of what the process may."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return OPEN_FILES_MAX
-    return max(16, min(OPEN_FILES_MAX, soft // 4))
 
 
 def _disown_all() -> None:

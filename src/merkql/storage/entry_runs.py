@@ -10,8 +10,8 @@ from merkql._core.batch_leaves import leaf_hashes_and_entries
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog, with_index
-from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE
 from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
 
 BUNDLED_SIZE = 51  # an entry behind its size, a u16
 

@@ -18,7 +18,7 @@ from merkql.proofs import ConsistencyProof, Proof, RangeProof
 from merkql.storage import layout
 from merkql.storage.fetching import entry_quickly
 from merkql.storage.index_repair import AnyLog
-from merkql.storage.partition_log import HASH_SIZE
+from merkql.storage.tree_space import HASH_SIZE
 
 FRONTIERS_MAX = 64  # past sizes of a partition: proofs are made for a few checkpoints each
 TREETOP_LEVEL_MIN = 8

@@ -21,6 +21,7 @@ from merkql.storage import layout
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+READ_INSTEAD = "open with read_only=True to read it, or have it made writable"
 _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
 _SYNC_FILE_RANGE_WRITE = 2
@@ -40,6 +41,11 @@ class Files:
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", path)
         return descriptor
+
+    def create(self, path: str) -> int:
+        """A descriptor of a file that was not there; ``FileExistsError`` if it was."""
+        os.close(os.open(path, _OPEN | os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_FILE))
+        return self.open(path, write=True, create=True)
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)

@@ -69,6 +69,18 @@ def writer_lock(root: str) -> str:
     return os.path.join(root, "lock")
 
 
+def writer_queue(root: str) -> str:
+    return os.path.join(root, "lock.queue")
+
+
+def writer_sharers(root: str) -> str:
+    return os.path.join(root, "lock.sharers")
+
+
+def shared_state(root: str) -> str:
+    return os.path.join(root, "state")
+
+
 def clean_mark(root: str) -> str:
     return os.path.join(root, "clean")
 

@@ -10,9 +10,12 @@ import errno
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from merkql.errors import ClosedError
+from merkql.storage.partition_log import PartitionLog
 from merkql.storage.worker import Worker
 from merkql.storage.writer import Writer
 
@@ -21,17 +24,33 @@ RETENTION_INTERVAL_S = 5.0
 IDLE_S = 60.0  # after which the WAL of a log that grew under load becomes small again
 
 
+class MaintenanceOwner(Protocol):
+    """What background work asks of the engine."""
+
+    def opening(self) -> AbstractContextManager[None]:
+        """Hold the lead; nothing to do for who has it."""
+
+    def live_logs(self) -> list[PartitionLog]:
+        """Every partition that was written to in this session, by any process."""
+
+    def shrink_wal(self) -> None:
+        """Begin the WAL anew with a small file."""
+
+    def tell_failure(self) -> None:
+        """Let the other processes know that a sync failed here."""
+
+
 class Maintenance:
     """Runs the writer's background work when woken, and retention every few seconds."""
 
     def __init__(
         self,
         apply_retention: Callable[[], None],
-        shrink_wal: Callable[[], None],
+        owner: MaintenanceOwner,
         on_thread: Callable[[threading.Thread], None],
     ) -> None:
         self._apply_retention = apply_retention
-        self._shrink_wal = shrink_wal
+        self._owner = owner
         self._writer: Writer | None = None
         self._worker = Worker("merkql-maintenance", self._run, on_thread)
         # Not an Event: a Ctrl-C in its Python code could leave it locked for ever.
@@ -78,9 +97,9 @@ class Maintenance:
                 return
             try:
                 if self._writer is not None:
-                    tend(self._writer)
+                    tend(self._writer, self._owner)
                     if not woken and self._written() == before and self._writer.wal.is_large:
-                        self._shrink_wal()
+                        self._owner.shrink_wal()
                 if self._retains:
                     self._apply_retention()
             except ClosedError:
@@ -112,26 +131,38 @@ class Maintenance:
         return self._closed
 
 
-def tend(writer: Writer) -> None:
+def tend(writer: Writer, owner: MaintenanceOwner) -> None:
     """Sync what is due and prepare a WAL file; a failed sync stops the writer."""
     if writer.failure is not None:
         return
     writer.prepare()
     if writer.wants_sync:
-        sync_segments(writer)  # first: it may free the file that is wanted
-    if writer.wal.wants_file:
-        writer.wal.prepare_file()
+        sync_segments(writer, owner)  # first: it may free the file that is wanted
+    writer.wal.prepare_file()
 
 
-def sync_segments(writer: Writer) -> None:
-    """Make all that was applied durable in the segments and let the WAL forget it."""
-    sequence, logs = writer.take_unsynced()
+def sync_segments(writer: Writer, owner: MaintenanceOwner) -> None:
+    """Make all that was applied durable in the segments and let the WAL forget it.
+
+    Also what other processes applied, which may be in files this one did not write.
+    """
+    if writer.turn.others_wrote:
+        with owner.opening():
+            _, logs = writer.take_unsynced()
+            sequence = writer.wal.last_sequence  # all of it was applied: this is the lead
+            for log in owner.live_logs():
+                writer.turn.lead(log)
+                logs.append(log)
+            writer.turn.others_wrote = False
+    else:
+        sequence, logs = writer.take_unsynced()
     try:
         for log in logs:
             log.sync_point()
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             writer.fail(error)
+            owner.tell_failure()
         writer.put_back_unsynced(logs)
         raise
     writer.wal.release(sequence)

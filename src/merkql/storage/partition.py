@@ -32,10 +32,10 @@ from merkql.storage.history import (
     verify_kept,
 )
 from merkql.storage.index_repair import AnyLog, repair_index
-from merkql.storage.partition_log import HASH_SIZE, PartitionLog
-from merkql.storage.reader_log import ReaderLog
+from merkql.storage.partition_log import PartitionLog
 from merkql.storage.salvage import SalvagedRange, salvage
 from merkql.storage.tree_repair import rebuild_whole_tree
+from merkql.storage.tree_space import HASH_SIZE
 from merkql.storage.verification import DerivedDamageError, VerifyReport, verify_log
 from merkql.transparency.publisher import PublishReport, publish
 
@@ -153,8 +153,7 @@ class Partition:
         """That the record at ``offset`` is in the tree of the first ``size`` records.
 
         Works for records retained away too; those proofs carry no entry, as the record is gone.
-        Raises ``OffsetOutOfRangeError`` for an offset not written by that size. Cost: a few
-        microseconds, one read a stored level.
+        Raises ``OffsetOutOfRangeError`` for an offset not written by that size. Cost: microseconds.
         """
         check_offset(offset, "offset")
         log = self._owner.open_log(self.index)
@@ -284,6 +283,7 @@ class Partition:
                 raise
             logger.warning("%s", damage)
         with self._owner.exclusive():
+            log = self._writable()
             rebuild_whole_tree(log, log.frontier.peaks)
             for segment in log.all_segments:
                 repair_index(log, segment)
@@ -326,8 +326,7 @@ class Partition:
             except FileNotFoundError as error:
                 self._check_here(log)
                 missing = error
-                if isinstance(log, ReaderLog):
-                    log.look_again()
+                log.look_again()
         raise CorruptionError(str(missing.filename), 0, "the file is missing") from missing
 
     def _check_here(self, log: AnyLog) -> None:
@@ -396,5 +395,6 @@ class Partition:
             if not isinstance(log, PartitionLog) or log.damage is not None:
                 raise
         with self._owner.exclusive():
+            log = self._writable()
             rebuild_whole_tree(log, log.frontier.peaks)
         return work()

@@ -10,55 +10,33 @@ import contextlib
 import logging
 import os
 import threading
-from dataclasses import dataclass
 
 from merkql._core.accumulator import RecordAccumulator
-from merkql._core.batch_encoder import EncodedBatches, encode
+from merkql._core.batch_encoder import encode
 from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
 from merkql.errors import CorruptionError, UnknownTopicError, again
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
+from merkql.storage.partition_identity import LogSettings, PartitionId
 from merkql.storage.segment import (
-    PREALLOCATION_MIN,
     ActiveSegment,
+    Batches,
     SealedSegment,
     Segment,
     SegmentEnd,
+    list_sealed,
 )
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
+from merkql.storage.tree_space import SALT_SIZE, TreeSpace
 
 logger = logging.getLogger("merkql.storage")
 BATCH_SIZE_PLAIN = 16 << 10
 BATCH_SIZE_COMPRESSED = 64 << 10
 HASH_LATER_BYTES = 64 << 10  # of plain records: more are hashed while the WAL is synced
-SALT_SIZE = 16
-HASH_SIZE = 32
-TREE_PREALLOCATION_MIN = 4096
-TREE_PREALLOCATION_MAX = 1 << 20
 DERIVED_SYNC_BYTES = 32 << 20  # what recovery may have to index and hash again, in bytes
-
-
-@dataclass(slots=True)
-class LogSettings:
-    """What a partition's writer needs of its topic's configuration."""
-
-    compression: str
-    segment_bytes: int
-    segment_age_ms: int
-    erasable: bool
-    durable: bool  # what is visible was synced, in the WAL if not in the segment
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionId:
-    """Which partition this is, for messages, records and WAL frames."""
-
-    topic: str
-    topic_id: bytes
-    index: int
 
 
 class Prepared:
@@ -66,7 +44,7 @@ class Prepared:
 
     __slots__ = ("_hashing", "additions", "batches", "frontier", "log", "salts")
 
-    def __init__(self, log: PartitionLog, batches: EncodedBatches, salts: bytes) -> None:
+    def __init__(self, log: PartitionLog, batches: Batches, salts: bytes) -> None:
         self.log = log
         self.batches = batches
         self.salts = salts
@@ -127,9 +105,11 @@ class PartitionLog:
         self.boot_id = bytes(16)
         self.names_unsynced = False
         self.retired = False  # its topic is deleted
-        self._tree_allocated: dict[int, int] = {}
-        self._tree_room = 0  # up to so many leaves no level needs more
-        self._salts_allocated = 0
+        self.seen = -1  # version of the shared state whose news are known here
+        self.led = False  # this process writes it now: what is known here is the truth
+        self.state_lock = threading.Lock()  # of whoever takes in what other processes wrote
+        self.page = b""  # the tail page as it was written, or taken in, last in this session
+        self._space = TreeSpace(pool, self.tree.directory)
         self._sync_lock = threading.Lock()
 
     @property
@@ -170,29 +150,31 @@ class PartitionLog:
         self.active = ActiveSegment(self.pool, self.directory, 0, SegmentEnd())
 
     @property
+    def key(self) -> tuple[bytes, int]:
+        """What the WAL and the shared state call it: topic id and number."""
+        return self.id.topic_id, self.id.index
+
+    @property
     def has_salts(self) -> bool:
         """Whether each record has a salt under its digest."""
         return self.settings.erasable
 
-    def reserve(self, accumulators: list[RecordAccumulator]) -> None:
-        """Roll if it is time and set space aside, so that nothing after the sync can fail for it.
-
-        Raises ``CorruptionError`` for a damaged partition and ``OSError`` when space is out.
-        """
+    def check_writable(self) -> None:
+        """``CorruptionError`` for a damaged partition, ``UnknownTopicError`` for a deleted one."""
         if self.damage is not None:
             raise again(self.damage)
         if self.refusal is not None:
             raise again(self.refusal)
         if self.retired:
             raise UnknownTopicError(self.id.topic, "it was deleted")
+
+    def reserve(self, accumulators: list[RecordAccumulator]) -> None:
+        """Set space aside, so that nothing after the sync can fail for it, or raise ``OSError``."""
         size, count = _measure(accumulators)
-        if self._wants_roll(size, accumulators[-1]):
-            self.roll()
         batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
         self.active.reserve(size + batch_count * 64, batch_count)
-        self._reserve_tree(count)
-        if self.settings.erasable:
-            self._reserve_salts(count)
+        if self._space.reserve(self.end_offset, count, salts=self.settings.erasable):
+            self.names_unsynced = True  # a file may be new
 
     def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
         """Encode the group's records, and hash them if they are few; changes nothing."""
@@ -230,7 +212,57 @@ class PartitionLog:
 
     def write_tail_page(self) -> None:
         """Tell readers, and whoever writes next, where the log ends now."""
-        self.pool.write(self.tail_path, tail_page.encode(self.tail_state()), 0)
+        page = tail_page.encode(self.tail_state())
+        self.pool.write(self.tail_path, page, 0)
+        self.page = page
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its tail page is one of this session."""
+        return bool(self.page)
+
+    def follow(self, page: TailState, written: bytes) -> None:
+        """Go on from ``page``, which another process wrote as ``written``."""
+        same = self._parts[1] is not None and self.active.first_offset == page.segment_offset
+        end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
+        active = self.active if same else None
+        sealed = self.segments
+        if active is None or page.start_offset != self.start_offset or not sealed:
+            sealed = list_sealed(self.pool, self.directory, page.segment_offset, sealed)
+        if active is None:
+            active = ActiveSegment(self.pool, self.directory, page.segment_offset, end)
+        else:
+            active.move_end(end)
+        self._parts = (sealed, active)
+        self.names_unsynced = True  # a file of theirs may be new
+        self.tree.others_wrote()
+        self.frontier = Frontier(page.end_offset, page.peaks)
+        self.start_offset = max(page.start_offset, self.all_segments[0].first_offset)
+        marks = (page.checkpoint_offset, page.checkpoint_position, page.checkpoint_index_count)
+        self.checkpoint = max(marks, self.checkpoint) if same else marks
+        self.durable_offset = max(page.durable_offset, self.durable_offset)
+        self.writer = page.writer
+        self.page = written
+        self.move_end(page.end_offset)
+
+    def look_again(self) -> None:
+        """A file is not where it was: take nothing from before for granted."""
+        self.pool.forget(self.directory, below=True)
+        self.seen, self.page = -1, b""
+
+    def blank(self) -> PartitionLog:
+        """Another with the same place and nothing known, for recovery to fill."""
+        return PartitionLog(self.pool, self.directory, self.id, self.settings)
+
+    def become(self, other: PartitionLog) -> None:
+        """Take the state of ``other``, which recovery filled; readers go on meanwhile."""
+        self._parts, self._tip = other._parts, other._tip
+        self.tree, self.frontier = other.tree, other.frontier
+        self._space.forget()
+        self.start_offset, self.end_offset = other.start_offset, other.end_offset
+        self.checkpoint, self.durable_offset = other.checkpoint, other.durable_offset
+        self.names_unsynced, self.damage = other.names_unsynced, other.damage
+        self.writer, self.boot_id, self.page = other.writer, other.boot_id, other.page
 
     def tail_state(self) -> TailState:
         offset, position, index_count = self.checkpoint
@@ -293,15 +325,17 @@ class PartitionLog:
                 self.tree.sync()
                 self.checkpoint = tip
 
-    def prepare(self) -> None:
-        """Work ahead of the writer, and write out behind it, so that it need not wait for either.
+    def write_out(self, *, ahead: bool) -> None:
+        """Write out behind the writer, and work ahead of it, so that it need not wait for either.
 
-        Space that cannot be had is the writer's to report when it needs it.
+        Space that cannot be had is the writer's to report when it needs it. ``ahead`` only where
+        nobody else writes: a segment that another process has sealed must not grow.
         """
         with self._sync_lock, contextlib.suppress(OSError):
             if not self.retired:
                 self.active.start_writeback()
-                self.active.prepare()
+                if ahead:
+                    self.active.prepare()
 
     def retire(self) -> None:
         """The topic is being deleted: nothing is written or synced any more."""
@@ -325,12 +359,10 @@ class PartitionLog:
     def trim_tree(self) -> None:
         """Give back the space reserved for hashes and not used."""
         self.tree.truncate(self.end_offset)
-        self._tree_allocated.clear()
-        self._tree_room = 0
+        self._space.forget()
         if self.settings.erasable:
             path = layout.tree_salts(self.tree.directory)
             self.pool.truncate(path, self.end_offset * SALT_SIZE)
-            self._salts_allocated = 0
 
     def _sync_salts_and_names(self) -> None:
         """What cannot be made again from the segments, but for the segments themselves."""
@@ -345,47 +377,17 @@ class PartitionLog:
                 self.names_unsynced = True
                 raise
 
-    def _wants_roll(self, size: int, newest: RecordAccumulator) -> bool:
+    def wants_roll(self, accumulators: list[RecordAccumulator]) -> bool:
         """Whether the segment is full or old; its age is told by timestamps, as Kafka does."""
         active = self.active
         if not active.end_position:
             return False
+        size, _ = _measure(accumulators)
         if active.end_position + size > self.settings.segment_bytes:
             return True
+        newest = accumulators[-1]
         age_ms = newest.timestamp_ms(len(newest) - 1) - active.first_timestamp_ms()
         return age_ms > self.settings.segment_age_ms
-
-    def _reserve_tree(self, count: int) -> None:
-        """Space for the hashes of ``count`` more leaves, at every stored level."""
-        if self.end_offset + count <= self._tree_room:
-            return
-        level, room = 0, 1 << 64
-        while True:
-            needed = ((self.end_offset + count) >> level) * HASH_SIZE
-            if not needed:
-                self._tree_room = min(room, (1 << level) - 1)
-                return
-            if needed > self._tree_allocated.get(level, 0):
-                begin = (self.end_offset >> level) * HASH_SIZE
-                step = min(max(begin, TREE_PREALLOCATION_MIN), TREE_PREALLOCATION_MAX)
-                target = -(-needed // step) * step + TREE_PREALLOCATION_MIN
-                path = layout.tree_level(self.tree.directory, level)
-                self.pool.allocate(path, begin, target - begin)
-                if level not in self._tree_allocated:
-                    self.names_unsynced = True  # the file may be new
-                self._tree_allocated[level] = target
-            room = min(room, (self._tree_allocated[level] // HASH_SIZE + 1 << level) - 1)
-            level += 4
-
-    def _reserve_salts(self, count: int) -> None:
-        needed = (self.end_offset + count) * SALT_SIZE
-        if needed > self._salts_allocated:
-            begin = self.end_offset * SALT_SIZE
-            target = -(-needed // PREALLOCATION_MIN) * PREALLOCATION_MIN
-            path = layout.tree_salts(self.tree.directory)
-            self.pool.allocate(path, begin, target - begin)
-            self.names_unsynced = True  # the file may be new
-            self._salts_allocated = target
 
 
 def _measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:

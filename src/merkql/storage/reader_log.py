@@ -6,7 +6,6 @@ started since, the file is damaged) whole batches in the last segment count. Nev
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable
 
@@ -22,9 +21,15 @@ from merkql.storage.offset_index import (
     OffsetIndex,
     running_entries,
 )
-from merkql.storage.partition_log import PartitionId
+from merkql.storage.partition_identity import PartitionId
 from merkql.storage.scanned_index import ScannedIndex
-from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.segment import (
+    SealedSegment,
+    Segment,
+    list_sealed,
+    offsets_on_disk,
+    scan_segment,
+)
 from merkql.storage.start_file import read_start
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
@@ -69,6 +74,7 @@ class ReaderLog:
         self.start_offset = 0
         self.end_offset = 0
         self.is_here: Callable[[], bool] = lambda: True  # the topic sets it: whether it still is
+        self.seen = -1  # version of the shared state whose news are known here
         self._boot_id = boot_id
         self._tail_path = layout.tail_page(directory)
         self._page: TailState | None = None
@@ -128,6 +134,7 @@ class ReaderLog:
         """A file is not where it was: take nothing from before at the next ``refresh``."""
         with self._lock:
             self.pool.forget(self.directory, below=True)
+            self.seen = -1
             self._page = None
             self._scanned = False
 
@@ -151,7 +158,7 @@ class ReaderLog:
 
     def _scan(self) -> None:
         """Whole batches in the last segment count, where no page can be trusted."""
-        firsts = self._offsets_on_disk()
+        firsts = offsets_on_disk(self.pool, self.directory)
         if not firsts:
             return
         path = layout.segment(self.directory, firsts[-1])
@@ -191,17 +198,4 @@ class ReaderLog:
         return self.all_segments[0].first_offset
 
     def _list_segments(self, last: int) -> tuple[SealedSegment, ...]:
-        known = {segment.first_offset: segment for segment in self.segments}
-        firsts = [first for first in self._offsets_on_disk() if first <= last]
-        pairs = itertools.pairwise(firsts)
-        return tuple(
-            known.get(first) or SealedSegment(self.pool, self.directory, first, following)
-            for first, following in pairs
-        )
-
-    def _offsets_on_disk(self) -> list[int]:
-        try:
-            names = self.pool.files.list_directory(self.directory)
-        except FileNotFoundError:
-            return []  # the topic was deleted meanwhile
-        return sorted(o for o in map(layout.parse_segment, names) if o is not None)
+        return list_sealed(self.pool, self.directory, last, self.segments)

@@ -25,7 +25,7 @@ from merkql.storage.offset_index import (
     encode_entry,
     running_entries,
 )
-from merkql.storage.partition_log import SALT_SIZE, PartitionLog
+from merkql.storage.partition_log import PartitionLog
 from merkql.storage.segment import (
     ActiveSegment,
     BatchTuple,
@@ -36,6 +36,7 @@ from merkql.storage.segment import (
 from merkql.storage.start_file import read_start, write_start
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_repair import mend_tree, tree_reaches
+from merkql.storage.tree_space import SALT_SIZE
 
 logger = logging.getLogger("merkql.recovery")
 

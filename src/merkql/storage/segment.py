@@ -7,9 +7,10 @@ Formats: docs/formats/segment.md, docs/formats/offset-index.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from merkql._core.batch_fields import HEADER_SIZE, BatchFields, peek
 from merkql._core.batch_header import ScanResult, scan
@@ -34,6 +35,22 @@ WRITEBACK_MIN = 256 << 10
 AHEAD = 4 << 20  # space that is ready before the writer comes to it, once it writes much
 
 BatchTuple = tuple[int, int, int, int, int]  # first offset, position, size, count, max timestamp
+
+
+class Batches(Protocol):
+    """Whole batches of one partition, as ``EncodedBatches`` or the WAL has them."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def batches(self) -> list[BatchTuple]: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def first_offset(self) -> int: ...
+    @property
+    def leaf_hashes(self) -> bytes:
+        """Empty where they are to be made from the batches."""
 
 
 class Segment:
@@ -191,6 +208,12 @@ class ActiveSegment(Segment):
         self._position = position
         self.index.extend_to(index_count)
 
+    def move_end(self, end: SegmentEnd) -> None:
+        """Another process appended so far."""
+        self._position = end.position
+        self.index.extend_to(end.index_count)
+        self.largest_timestamp_ms = end.largest_timestamp_ms
+
     def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
         """Write whole batches behind the last; not durable before ``sync``."""
         self._pool.write(self.path, data, self._position, critical=True)
@@ -235,6 +258,27 @@ class ActiveSegment(Segment):
         sealed.adopt_index(self.index)
         self.index.unload()
         return sealed
+
+
+def offsets_on_disk(pool: FilePool, directory: str) -> list[int]:
+    """The first offset of each segment of a partition, in order; none when it is gone."""
+    try:
+        names = pool.files.list_directory(directory)
+    except FileNotFoundError:
+        return []  # the topic was deleted meanwhile
+    return sorted(o for o in map(layout.parse_segment, names) if o is not None)
+
+
+def list_sealed(
+    pool: FilePool, directory: str, last: int, known: Iterable[SealedSegment] = ()
+) -> tuple[SealedSegment, ...]:
+    """The segments before the one that begins at ``last``; those ``known`` are used again."""
+    before = {segment.first_offset: segment for segment in known}
+    firsts = [first for first in offsets_on_disk(pool, directory) if first <= last]
+    return tuple(
+        before.get(first) or SealedSegment(pool, directory, first, following)
+        for first, following in itertools.pairwise(firsts)
+    )
 
 
 @dataclass(frozen=True, slots=True)

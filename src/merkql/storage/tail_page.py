@@ -138,6 +138,16 @@ def read_bytes(pool: FilePool, path: str) -> bytes:
         return b""
 
 
+def read_settled(pool: FilePool, path: str) -> bytes:
+    """What the file holds, read until it is sound; as it is where it does not become so."""
+    page = b""
+    for _ in range(3):  # a page being written at this moment may read torn
+        page = read_bytes(pool, path)
+        if not page or decode(page) is not None:
+            break
+    return page
+
+
 def is_current(page: TailState | None, boot_id: bytes) -> bool:
     """Whether the page's end can be trusted: not one that a power cut may have left behind."""
     if page is None:

@@ -35,6 +35,7 @@ class TreeFiles:
         # What another process wrote before us may not be synced either: begin with every file.
         there = itertools.takewhile(lambda level: files.exists(self._paths[level]), LEVELS)
         self._unsynced = set(there)
+        self._others_wrote = False
 
     def write(self, additions: list[tuple[int, int, bytes]]) -> None:
         """Put hashes in their places: (level, first index, hashes). Durable after `sync`."""
@@ -107,8 +108,15 @@ class TreeFiles:
                 self._files.truncate(self._paths[level], wanted)
                 self._unsynced.add(level)
 
+    def others_wrote(self) -> None:
+        """Another process wrote hashes: the next ``sync`` is of every file there is."""
+        self._others_wrote = True
+
     def sync(self) -> None:
         """Make all that was written durable, but for the names of new files."""
+        if self._others_wrote:
+            self._others_wrote = False
+            self._unsynced |= set(self.sizes())
         for level in sorted(self._unsynced):
             self._unsynced.discard(level)  # before the call: a write during it marks it again
             try:

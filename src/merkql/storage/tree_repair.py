@@ -13,9 +13,10 @@ from merkql._core.frontier import Frontier
 from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError, again
 from merkql.storage import layout
-from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE, PartitionLog
+from merkql.storage.partition_log import PartitionLog
 from merkql.storage.segment import scan_segment
 from merkql.storage.tail_page import TailState
+from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
 
 logger = logging.getLogger("merkql.recovery")
 

@@ -11,8 +11,8 @@ from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
-from merkql.storage.partition_log import HASH_SIZE, SALT_SIZE
 from merkql.storage.segment import Run, SealedSegment, Segment, scan_segment
+from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
 
 LEAVES_AT_ONCE = 1 << 15
 

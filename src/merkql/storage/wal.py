@@ -10,13 +10,24 @@ import contextlib
 import os
 import threading
 import time
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from merkql._core import frame
 from merkql.errors import again
 from merkql.storage import layout
 from merkql.storage.entries import wal_files
 from merkql.storage.files import Files
+from merkql.storage.shared_state import (
+    CURRENT,
+    FILES_MAX,
+    FREE,
+    RETIRED,
+    SharedState,
+)
+from merkql.storage.wal_files import WalFile, WalFileMaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FILE_SIZE_MIN = 128 << 10
 FILE_SIZE_MAX = 16 << 20
@@ -25,32 +36,24 @@ GROWTH = 4
 QUICK_S = 1.0  # files that fill faster than this are followed by larger ones
 HASTY_SIZE_MAX = 1 << 20  # of a file a writer makes itself: it waits for the zeros
 ADOPTED_FILES_MAX = 3
-_FILL_BURST = 1 << 20  # zeros are written out in such pieces, beside the syncs of the writer
-_ZEROS = bytes(64 << 10)  # larger pieces make each later small overwrite dearer (large folios)
-
-
-@dataclass(slots=True)
-class _File:
-    number: int
-    path: str
-    descriptor: int
-    size: int
-    first_sequence: int = 0
-    last_sequence: int = 0
 
 
 class Wal:
-    """Appends frames; owned by the writer. ``append`` by one thread at a time, the rest by any."""
+    """Appends frames; owned by the writer. ``append`` by one thread at a time, the rest by any.
+
+    Several processes take turns at it: ``describe`` is what one leaves, ``restore`` what the next
+    goes on from.
+    """
 
     def __init__(self, files: Files, directory: str, *, seed: int, next_sequence: int) -> None:
         self._files = files
         self._directory = directory
         self._seed = seed
         self._lock = threading.Lock()  # guards the lists of files
-        self._free: list[_File] = []
-        self._retired: list[_File] = []
-        self._current: _File | None = None
-        self._next_number = 1
+        self._free: list[WalFile] = []
+        self._retired: list[WalFile] = []
+        self._current: WalFile | None = None
+        self._maker = WalFileMaker(files, directory)
         self._epoch = 0
         self._position = 0
         self._begun = 0.0  # when the present file was
@@ -60,7 +63,12 @@ class Wal:
         self._next_sequence = next_sequence
         self._durable_sequence = next_sequence - 1
         self._stated_floor = 0  # by the newest frame: what recovery takes as its beginning
-        self._surplus: list[_File] = []
+        self._surplus: list[WalFile] = []
+        self._made: list[WalFile] = []  # by this process, and nobody was told
+        self._released = 0  # the newest group whose records this process knows synced
+        self._claimed = False  # this process makes the next file
+        self._preparing = False  # somebody, here or elsewhere, makes the next file
+        self.on_new_file: Callable[[], None] = lambda: None  # before its first frame is written
 
     def adopt_files(self) -> None:
         """Take over the files of earlier sessions: nothing in them is needed any more.
@@ -69,12 +77,12 @@ class Wal:
         """
         for name in self._files.list_directory(self._directory):
             number = layout.parse_wal_file(name.removesuffix(layout.KEPT_SUFFIX)) or 0
-            self._next_number = max(self._next_number, number + 1)
+            self._maker.next_number = max(self._maker.next_number, number + 1)
         for number, path in wal_files(self._files, self._directory):
             descriptor = self._files.open(path, write=True)
             size = self._files.size(descriptor) & -frame.ALIGNMENT
             last = self._next_sequence - 1
-            self._free.append(_File(number, path, descriptor, size, last_sequence=last))
+            self._free.append(WalFile(number, path, descriptor, size, last_sequence=last))
         self._free.sort(key=lambda file: file.size, reverse=True)
         self._surplus = self._free[ADOPTED_FILES_MAX:]
         del self._free[ADOPTED_FILES_MAX:]
@@ -96,6 +104,72 @@ class Wal:
             files = [*self._free, *self._retired]
         current = self._current
         return sum(f.size for f in files) + (current.size if current else 0) > QUIET_SIZE_MAX
+
+    def describe(self, state: SharedState) -> None:
+        """Say what a successor goes on from."""
+        with self._lock:
+            self._free += self._made
+            self._made = []
+            state.files = [file.stated(RETIRED) for file in self._retired]
+            if self._current is not None:
+                state.files.append(self._current.stated(CURRENT))
+            state.files += [file.stated(FREE) for file in self._free]
+            if len(state.files) > FILES_MAX:
+                state.files, state.busy = [], True  # a successor looks for itself
+            state.epoch, state.position = self._epoch, self._position
+            state.next_sequence = self._next_sequence
+            state.durable_sequence = self._durable_sequence
+            state.stated_floor = self._stated_floor
+            state.next_number = self._maker.next_number
+            state.preparing = self._preparing
+
+    def restore(self, state: SharedState) -> None:
+        """Go on where another process left off; ``FileNotFoundError`` if a file is not there."""
+        with self._lock:
+            open_files = [*self._free, *self._retired, *filter(None, [self._current])]
+            known = {file.number: file for file in open_files}
+            lists: tuple[list[WalFile], ...] = ([], [], [])
+            for stated in state.files:
+                file = known.pop(stated.number, None) or self._maker.open(stated)
+                file.first_sequence = stated.first_sequence
+                file.last_sequence = stated.last_sequence
+                lists[stated.kind].append(file)
+            for file in known.values():
+                self._files.close(file.descriptor)
+            self._free, self._retired = lists[FREE], lists[RETIRED]
+            current = lists[CURRENT][0] if lists[CURRENT] else None
+            if current is not self._current:
+                self._current, self._begun = current, time.monotonic()
+            self._epoch, self._position = state.epoch, state.position
+            self._next_sequence = state.next_sequence
+            self._durable_sequence = state.durable_sequence
+            self._unsynced = state.durable_sequence < state.next_sequence - 1
+            self._stated_floor = state.stated_floor
+            self._maker.next_number = max(self._maker.next_number, state.next_number)
+            self._preparing = state.preparing and not self._made
+        self.release(self._released)  # what this process synced and had no turn to say
+
+    def unfinished(self) -> frame.Frame | None:
+        """The whole frame behind the last one that was told of, if its writer died over it."""
+        current = self._current
+        if current is None:
+            return None
+        head = self._files.read(current.descriptor, frame.HEADER.size, self._position)
+        if not frame.is_of(head, self._epoch, self._position):
+            return None
+        content = self._files.read(current.descriptor, current.size, 0)
+        found = frame.decode(memoryview(content), self._position, self._seed)
+        is_next = found is not None and found.sequence == self._next_sequence
+        return found if is_next else None
+
+    def accept(self, unfinished: frame.Frame) -> None:
+        """Take the frame that ``unfinished`` found as one of this log; durable after ``sync``."""
+        assert self._current is not None  # it is where the frame was found
+        self._stated_floor = unfinished.floor_sequence
+        self._current.last_sequence = unfinished.sequence
+        self._position = unfinished.next_position
+        self._next_sequence = unfinished.sequence + 1
+        self._unsynced = True
 
     def append(self, sections: tuple[frame.Section, ...]) -> None:
         """Write one frame, durable after ``sync``. An ``OSError`` leaves the log as it was."""
@@ -141,6 +215,7 @@ class Wal:
     def release(self, sequence: int) -> None:
         """Recycle the files whose frames, up to ``sequence``, are durable in the segments."""
         with self._lock:
+            self._released = max(self._released, sequence)
             kept = [file for file in self._retired if file.last_sequence > sequence]
             self._free += [file for file in self._retired if file.last_sequence <= sequence]
             self._retired = kept
@@ -154,26 +229,36 @@ class Wal:
     def wants_file(self) -> bool:
         """Whether a file should be made now, ahead of the writer's need for it."""
         current = self._current
-        if current is None or self._position * 2 <= current.size:
+        if current is None or self._position * 2 <= current.size or self._preparing:
             return False
         wanted = self._next_size(current) if self._is_quick() else 0
         with self._lock:
-            return not any(file.size >= wanted for file in self._free)
+            return not any(file.size >= wanted for file in (*self._free, *self._made))
+
+    def claim_file(self) -> bool:
+        """Whether this process is to make a file now; others leave it to this one then."""
+        if self.wants_file:
+            self._preparing = self._claimed = True
+        return self._claimed
 
     def prepare_file(self) -> None:
-        """Make one more file of zeros, off the path of any writer."""
+        """Make the file that was claimed, of zeros, off the path of any writer."""
         current = self._current
-        if current is not None:
-            file = self._make_file(self._next_size(current), synced=True)
+        if current is None or not self._claimed:
+            return
+        try:
+            file = self._maker.make(self._next_size(current), synced=True)
             with self._lock:
-                self._free.append(file)
+                self._made.append(file)
+        finally:
+            self._claimed = self._preparing = False
 
     def discard(self) -> None:
         """Remove every file; for who knows that no frame is needed any more.
 
         First an empty frame in a new file says so, durably: a crash in between finds it.
         """
-        fresh = self._make_file(FILE_SIZE_MIN, synced=False)
+        fresh = self._maker.make(FILE_SIZE_MIN, synced=False)
         self._surplus = self._take_all()
         self._begin(fresh)
         self.append(())
@@ -189,20 +274,21 @@ class Wal:
         for file in everything:
             self._files.close(file.descriptor)
 
-    def _take_all(self) -> list[_File]:
+    def _take_all(self) -> list[WalFile]:
         with self._lock:
-            everything = [*self._free, *self._retired, *self._surplus]
+            everything = [*self._free, *self._retired, *self._surplus, *self._made]
+            self._made = []
             if self._current is not None:
                 everything.append(self._current)
             self._free, self._retired, self._surplus, self._current = [], [], [], None
         return everything
 
-    def _remove(self, files: list[_File]) -> None:
+    def _remove(self, files: list[WalFile]) -> None:
         for file in files:
             self._files.close(file.descriptor)
             self._files.remove(file.path)
 
-    def _file_with_room(self, size: int) -> _File:
+    def _file_with_room(self, size: int) -> WalFile:
         current = self._current
         if current is not None and self._position + size <= current.size:
             return current
@@ -212,12 +298,13 @@ class Wal:
         if chosen is None:
             double = FILE_SIZE_MIN if current is None else current.size * 2
             wanted = max(size, min(double, HASTY_SIZE_MAX, FILE_SIZE_MAX))
-            chosen = self._make_file(wanted, synced=False)  # the frame's sync does it
+            chosen = self._maker.make(wanted, synced=False)  # the frame's sync does it
+            self._preparing = self._claimed  # who was to make one did not, or is gone
         self._begin(chosen)
         return chosen
 
-    def _begin(self, file: _File) -> None:
-        """Append to ``file`` from now on."""
+    def _begin(self, file: WalFile) -> None:
+        """Append to ``file`` from now on, and tell who may have to look for its first frame."""
         with self._lock:
             if self._current is not None:
                 self._retired.append(self._current)
@@ -226,12 +313,13 @@ class Wal:
             self._position = 0
             self._begun = time.monotonic()
             file.first_sequence = self._next_sequence
+        self.on_new_file()
 
     def _is_quick(self) -> bool:
         """Whether the present file is filling faster than files should."""
         return time.monotonic() - self._begun < QUICK_S
 
-    def _next_size(self, current: _File) -> int:
+    def _next_size(self, current: WalFile) -> int:
         """The size of the file to make ahead: larger while writing is quick.
 
         Small files make every sync of the WAL compete with those that let them be used again. No
@@ -242,20 +330,16 @@ class Wal:
             size *= GROWTH
         return min(size, FILE_SIZE_MAX)
 
-    def _fill(self, descriptor: int, size: int) -> None:
-        for position in range(0, size, len(_ZEROS)):
-            self._files.write(descriptor, _ZEROS[: min(len(_ZEROS), size - position)], position)
-            if position % _FILL_BURST == 0 and position:
-                self._files.start_writeback(descriptor, position - _FILL_BURST, _FILL_BURST)
-
-    def _floor_sequence(self, current: _File) -> int:
+    def _floor_sequence(self, current: WalFile) -> int:
         """The oldest frame that recovery would still need."""
         with self._lock:
             return (self._retired[0] if self._retired else current).first_sequence
 
-    def _take_free(self, size: int) -> _File | None:
+    def _take_free(self, size: int) -> WalFile | None:
         """The largest free file whose frames recovery would not ask for, even now."""
         with self._lock:
+            self._free += self._made
+            self._made = []
             fitting = [
                 file
                 for file in self._free
@@ -266,21 +350,3 @@ class Wal:
             chosen = max(fitting, key=lambda file: file.size)
             self._free.remove(chosen)
             return chosen
-
-    def _make_file(self, size: int, *, synced: bool) -> _File:
-        """A file of zeros with a durable name; the zeros are durable too when ``synced``."""
-        with self._lock:
-            number = self._next_number
-            self._next_number += 1
-        path = layout.wal_file(self._directory, number)
-        descriptor = self._files.open(path, write=True, create=True)
-        try:
-            self._fill(descriptor, size)
-            if synced:
-                self._files.sync(descriptor)
-            self._files.sync_directory(self._directory)
-        except OSError:
-            self._files.close(descriptor)
-            self._files.remove(path)
-            raise
-        return _File(number, path, descriptor, size)

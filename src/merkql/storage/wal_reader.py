@@ -1,6 +1,6 @@
 """Reads the write-ahead log back after a crash: which groups are there, and what is wrong.
 
-Format and the rules this module enforces: docs/formats/frame.md. Never writes.
+Format and the rules this module enforces: docs/formats/frame.md. Changes no file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from merkql._core import frame
 from merkql.errors import CorruptionError
+from merkql.storage import layout
 from merkql.storage.entries import wal_files
 from merkql.storage.files import Files, read_file
 
@@ -61,6 +62,14 @@ def read_wal(files: Files, directory: str, seed: int) -> WalContent:
             )
             break
     return WalContent(frames, last_sequence)
+
+
+def keep_wal(files: Files, directory: str) -> None:
+    """Put WAL files aside whose records could not be put where they belong."""
+    for _, path in wal_files(files, directory):
+        files.rename(path, path + layout.KEPT_SUFFIX)
+        logger.error("%s: kept aside, not all of its records could be put back", path)
+    files.sync_directory(directory)
 
 
 def _frames_of(data: bytes, seed: int) -> list[frame.Frame]:

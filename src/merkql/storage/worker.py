@@ -22,6 +22,7 @@ class Worker:
         self._working = threading.Lock()  # held by the thread while it works
         self._started = False
         self._ended = False
+        self._thread = 0
 
     @property
     def works(self) -> bool:
@@ -42,14 +43,21 @@ class Worker:
             struck = error.__context__  # Thread.start stumbles over its own lock after a Ctrl-C
             raise struck if isinstance(struck, KeyboardInterrupt) else error from None
 
-    def join(self) -> None:
-        """Wait until the work, told to end by the caller, has ended; it never begins after."""
-        with self._working:
+    def join(self, timeout: float = -1) -> None:
+        """Wait until the work, told to end by the caller, has ended; it never begins after.
+
+        ``timeout``: for so many seconds; by default as long as it takes.
+        """
+        if self._thread == threading.get_ident():
+            return
+        if self._working.acquire(timeout=timeout):
             self._ended = True
+            self._working.release()
 
     def _run(self) -> None:
         if not self._working.acquire(blocking=False):
             return
+        self._thread = threading.get_ident()
         try:
             if not self._ended:
                 self._work()

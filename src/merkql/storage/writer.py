@@ -14,12 +14,13 @@ from merkql.errors import MerkqlError, WriterFailedError
 from merkql.storage.arrivals import Arrivals
 from merkql.storage.hasher import Hasher
 from merkql.storage.partition_log import PartitionLog, Prepared
-from merkql.storage.wal import Wal
+from merkql.storage.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from merkql._core.accumulator import RecordAccumulator
+    from merkql.storage.wal import Wal
 
 SYNC_EVERY_BYTES = 8 << 20  # so much of the segments is synced at once
 WRITEBACK_EVERY_BYTES = 1 << 20  # and written out before: no sync of the WAL waits for a burst
@@ -86,25 +87,38 @@ class Writer:
     """The write path of one broker."""
 
     def __init__(
-        self, wal: Wal, arrivals: Arrivals, wake_maintenance: Callable[[], None], hasher: Hasher
+        self,
+        turn: Turn,
+        arrivals: Arrivals,
+        wake_maintenance: Callable[[], None],
+        hasher: Hasher,
+        *,
+        unsay_clean: Callable[[], None],
     ) -> None:
-        self.wal = wal
+        self.turn = turn
+        self._unsay_clean = unsay_clean
         self._arrivals = arrivals
         self._wake_maintenance = wake_maintenance
         self._hasher = hasher
         self._pending: _Pending | None = None
         self._failure: BaseException | None = None
         self._applied_lock = threading.Lock()
-        self._applied_sequence = wal.last_sequence
+        self._applied_sequence = turn.wal.last_sequence
         self._unsynced: dict[PartitionLog, None] = {}
         self._unsynced_bytes = 0
         self._written_back_bytes = 0  # of the unsynced
         self.before_first_write: Callable[[], None] | None = None
 
+    @property
+    def wal(self) -> Wal:
+        """The write-ahead log; another one after a recovery."""
+        return self.turn.wal
+
     def fail(self, error: BaseException) -> None:
         """Stop writing for good; later commits raise ``WriterFailedError`` from ``error``."""
         if self._failure is None:
             self._failure = error
+            self.turn.failed = True  # whoever writes next, here or elsewhere, recovers first
 
     def check(self) -> None:
         """Raise ``WriterFailedError`` if writing has stopped."""
@@ -123,9 +137,8 @@ class Writer:
                 request.error = self._failed_error()
             return
         try:
-            if self.before_first_write is not None:
-                self.before_first_write()
-                self.before_first_write = None
+            self.turn.begin()
+            self._unsay_clean()
             pending = self._prepare(requests)
             if self._failure is not None:  # a sync failed while a segment was sealed
                 raise self._failed_error()
@@ -175,13 +188,13 @@ class Writer:
             self._written_back_bytes = self._unsynced_bytes
             logs = list(self._unsynced)
         for log in logs:
-            log.prepare()
+            log.write_out(ahead=not self.turn.has_company)
 
-    @property
-    def has_work(self) -> bool:
-        """Whether the background thread has something to do."""
+    def _claim_work(self) -> bool:
+        """Whether the background thread has something to do; said before others may write."""
+        makes_file = self.wal.claim_file()
         behind = self._unsynced_bytes - self._written_back_bytes
-        return behind >= WRITEBACK_EVERY_BYTES or self.wants_sync or self.wal.wants_file
+        return makes_file or behind >= WRITEBACK_EVERY_BYTES or self.wants_sync
 
     @property
     def wants_sync(self) -> bool:
@@ -198,7 +211,7 @@ class Writer:
                 for number, (log, accumulator) in enumerate(request.parts):
                     places.setdefault(log, []).append((request, number, len(accumulator)))
                     batches.setdefault(log, []).append(accumulator)
-            if not _reserve(batches, places):
+            if not self._reserve(batches, places):
                 break
         if not live:
             return None
@@ -206,7 +219,28 @@ class Writer:
         durable = any(request.durable for request in live)
         return _Pending(live, prepared, places, self.wal.last_sequence + 1, durable)
 
+    def _reserve(
+        self,
+        batches: dict[PartitionLog, list[RecordAccumulator]],
+        places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]],
+    ) -> bool:
+        """Reserve everywhere; True when a partition refused, and its requests were with it."""
+        for log, accumulators in batches.items():
+            try:
+                self.turn.lead(log)
+                log.check_writable()
+                if log.wants_roll(accumulators):
+                    self.turn.mark_busy()  # whoever finds a roll half done recovers
+                    log.roll()
+                log.reserve(accumulators)
+                self.turn.note_live(log)
+            except (OSError, MerkqlError) as error:
+                _refuse([request for request, _, _ in places[log]], error)
+                return True
+        return False
+
     def _carry_out(self, pending: _Pending) -> None:
+        self.turn.check()
         if self.wal.last_sequence < pending.sequence:
             try:
                 self.wal.append(tuple(one.section() for one in pending.prepared))
@@ -220,6 +254,7 @@ class Writer:
                 if not one.batches.leaf_hashes:
                     self._hasher.put(one)
             self.wal.sync()
+        self.turn.check()
         size = 0
         for one in pending.prepared:
             offset = one.batches.first_offset
@@ -234,10 +269,12 @@ class Writer:
             for one in pending.prepared:
                 self._unsynced[one.log] = None
             self._unsynced_bytes += size
+        has_work = self._claim_work()
+        self.turn.publish()
         for request in pending.requests:
             request.written = True
         self._arrivals.announce()
-        if self.has_work:
+        if has_work:
             self._wake_maintenance()
 
     def _failed_error(self) -> WriterFailedError:
@@ -247,20 +284,6 @@ class Writer:
         )
         error.__cause__ = self._failure
         return error
-
-
-def _reserve(
-    batches: dict[PartitionLog, list[RecordAccumulator]],
-    places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]],
-) -> bool:
-    """Reserve everywhere; True when a partition refused and its requests were refused with it."""
-    for log, accumulators in batches.items():
-        try:
-            log.reserve(accumulators)
-        except (OSError, MerkqlError) as error:
-            _refuse([request for request, _, _ in places[log]], error)
-            return True
-    return False
 
 
 def _refuse(requests: list[CommitRequest], error: BaseException) -> None:

@@ -105,6 +105,7 @@ class Checkpointer:
         """
         self._check_can_sign()
         with self._engine.exclusive(), contextlib.ExitStack() as stack:
+            self._engine.turn.lead(log)
             if log.damage is not None:
                 raise again(log.damage)
             if log.refusal is not None:

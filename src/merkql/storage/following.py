@@ -1,0 +1,24 @@
+"""Brings what a process knows of a partition up to what another process wrote."""
+
+from __future__ import annotations
+
+from merkql.storage import tail_page
+from merkql.storage.partition_log import PartitionLog
+
+
+def catch_up(log: PartitionLog, session: int) -> bool:
+    """Take in the tail page of whoever wrote last; False where there is none to be believed.
+
+    ``session``: only pages written in it are. For a holder of the log's ``state_lock``, while this
+    process does not write the partition. Cost: one small read when nothing changed.
+    """
+    found = tail_page.read_settled(log.pool, log.tail_path)
+    known = log.writer == session
+    if known and log.page and found.startswith(log.page):
+        return True
+    page = tail_page.decode(found)
+    if page is not None and page.writer == session and not page.clean:
+        log.follow(page, tail_page.encode(page))
+        return True
+    # Opened in this session, and written to by nobody since: its page is of before.
+    return known and not log.page

@@ -1,0 +1,155 @@
+"""What this process knows of each partition, kept up with what others write.
+
+A partition is opened as its tail page says where another process of the session has written it,
+else by recovery, and that only by who has the lead. Between turns of this process others may write:
+whoever uses a partition looks first whether anything is new.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from merkql.errors import CorruptionError, UnknownTopicError
+from merkql.storage import layout
+from merkql.storage.entries import is_directory
+from merkql.storage.following import catch_up
+from merkql.storage.partition_identity import PartitionId
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.reader_log import ReaderLog
+from merkql.storage.recovery import open_log
+
+if TYPE_CHECKING:
+    from merkql._core.frame import Section
+    from merkql.storage.file_pool import FilePool
+    from merkql.storage.news import News
+    from merkql.storage.shared_state import LivePartition
+    from merkql.storage.turn import Turn
+
+logger = logging.getLogger("merkql.recovery")
+
+
+class PartitionStates:
+    """The partitions of one broker. ``turn`` is None in one that only reads."""
+
+    def __init__(
+        self,
+        pool: FilePool,
+        news: News,
+        boot_id: bytes,
+        leading: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.turn: Turn | None = None
+        self.logs: dict[str, PartitionLog] = {}  # by directory
+        self.sections: dict[LivePartition, list[Section]] = {}  # what the WAL held at the start
+        self.on_reader: Callable[[], None] = lambda: None
+        self.check_opened: Callable[..., None] = lambda log, clean: None  # against its checkpoints
+        self.refresh_topics: Callable[[], None] = lambda: None
+        self._topics = -1  # version of the topics that were looked at
+        self._pool = pool
+        self._news = news
+        self._boot_id = boot_id
+        self._leading = leading
+
+    @property
+    def writing(self) -> Turn:
+        """This broker's turns."""
+        assert self.turn is not None  # asked of brokers that write
+        return self.turn
+
+    def opening(self) -> AbstractContextManager[None]:
+        """Hold the lead while a partition is opened; nothing to do for who has it."""
+        return self._leading()
+
+    def open_beside(self, log: PartitionLog) -> bool:
+        """Fill the state of a partition without the lead, where nothing is to be mended."""
+        log.boot_id = self._boot_id
+        version, _ = self.writing.versions()
+        if not catch_up(log, self.writing.session):
+            return False
+        log.seen = version
+        self.logs[log.directory] = log
+        return True
+
+    def open_log(self, log: PartitionLog) -> PartitionLog:
+        """Fill the state of one partition, mending it after a crash; by who is ``opening``."""
+        turn = self.writing
+        log.boot_id = self._boot_id
+        try:
+            self._check_place(log.directory)
+        except CorruptionError as damage:
+            logger.error("%s", damage)
+            log.give_up(damage)
+        else:
+            if not catch_up(log, turn.session):
+                log.writer = turn.session
+                sections = self.sections.get(log.key, [])
+                open_log(log, clean=turn.began_clean, sections=sections, boot_id=self._boot_id)
+            if log.damage is None:
+                self.check_opened(log, clean=turn.began_clean)
+        # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
+        self.logs[log.directory] = log
+        if log.damage is not None:
+            turn.damaged = True
+        elif log.is_live:
+            turn.note_live(log)
+        return log
+
+    def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
+        """The state of one partition for who only reads."""
+        self._check_place(directory)
+        reader = ReaderLog(self._pool, directory, identity, self._boot_id)
+        self._news.add_reader(reader)
+        self.on_reader()
+        return reader
+
+    def reopen(self, log: PartitionLog) -> None:
+        """Fill the state of a partition anew, as recovery finds it; by who is ``opening``."""
+        fresh = log.blank()
+        self._pool.forget(log.directory, below=True)
+        self.open_log(fresh)
+        with log.state_lock:
+            log.become(fresh)
+            self.logs[log.directory] = log
+
+    def freshen(self, log: PartitionLog | ReaderLog) -> None:
+        """Take in what other processes wrote to a partition. Cost: one small read, mostly."""
+        if isinstance(log, ReaderLog):
+            found = self._news.version()
+            if found is None or log.seen != found[0]:
+                log.refresh()
+                log.seen = found[0] if found is not None else -1
+        elif self.writing.is_mine():
+            self.writing.lead(log)  # it may be changed now, and nobody else can
+        elif not (log.led or self.writing.role.exclusive):
+            version, topics = self.writing.versions()
+            if topics != self._topics:
+                self._topics = topics
+                self.refresh_topics()
+            if log.seen != version:
+                self.take_in(log, version)
+
+    def take_in(self, log: PartitionLog, version: int, *, lead: bool = False) -> None:
+        """Bring a partition's state up to what others wrote, and keep it here if ``lead``."""
+        if log.retired:
+            raise UnknownTopicError(log.id.topic, "it was deleted")
+        with log.state_lock:
+            if log.led:
+                return
+            if log.damage is not None or self._is_known(log, version):
+                log.seen, log.led = version, lead
+                return
+        with self.opening():  # its page is of an earlier session, or none
+            self.reopen(log)
+            log.seen, log.led = version, lead
+
+    def _is_known(self, log: PartitionLog, version: int) -> bool:
+        session = self.writing.session
+        return (log.seen == version and log.writer == session) or catch_up(log, session)
+
+    def _check_place(self, partition_directory: str) -> None:
+        """Refuse links in the place of a partition's directories; missing ones are for recovery."""
+        for path in (partition_directory, layout.tree_directory(partition_directory)):
+            is_directory(self._pool.files, path)

@@ -1,0 +1,200 @@
+"""The writer role: which process may write now, and how it passes from one to the next.
+
+Three files are locked (flock), and the kernel frees each lock when its holder dies. ``lock`` is
+the role itself, held while a group is written. ``lock.queue`` is the head of the line: who waits
+for the role holds it, so that who had the role last stands behind who waits. ``lock.sharers`` is
+held shared by every broker that may write, so the first to come and the last to go know that they
+are; ``exclusive=True`` holds it, and the role, alone and for life.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from merkql.errors import DirectoryLockedError
+from merkql.storage import layout
+from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
+
+LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
+_ENTER_STEP_S = 0.001
+_HOLDER_SIZE = 256
+_EXCLUSIVE = ", exclusive"
+
+
+class WriterRole:
+    """One broker's part in the writer role. ``take`` and ``give`` by the leader alone."""
+
+    def __init__(self, files: Files, root: str) -> None:
+        self._files = files
+        self._root = root
+        self.held = False
+        self.taken_at = 0.0  # time.monotonic() of the last taking
+        self.exclusive = False
+        self._maybe_held = False  # set before the system is asked: an interruption may come between
+        self._looked_at = 0.0
+        self._inode = 0
+        self._role = self._queue = self._sharers = -1
+        with telling_unwritable(root, READ_INSTEAD):
+            self._open()
+
+    def enter(self, *, exclusive: bool, timeout_s: float) -> bool:
+        """Come in and take the role; whether nobody else has the directory open to write.
+
+        Raises ``DirectoryLockedError`` when another broker holds the directory alone, or when this
+        one is to and another is there; and when the role could not be had in ``timeout_s`` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._try_lock(look=True):
+            if exclusive or self._is_held_for_life() or time.monotonic() > deadline:
+                raise DirectoryLockedError(self._root, self.holder())
+            time.sleep(_ENTER_STEP_S)
+        holder = self.holder()
+        self.exclusive = exclusive
+        self.sign()  # before the next line: who finds that lock taken asks who took it
+        first = self._files.lock(self._sharers, wait=False)
+        if not first and exclusive:
+            self.exclusive = False
+            self.sign()
+            self.give()
+            raise DirectoryLockedError(self._root, holder)
+        if not exclusive:
+            self._files.lock(self._sharers, exclusive=False)
+        return first
+
+    def try_take(self) -> bool:
+        """Take the role if it is free and nobody waits for it."""
+        if self.held:
+            return True
+        if not self._files.lock(self._queue, wait=False):
+            return False
+        try:
+            return self._try_lock(look=False)
+        finally:
+            self._files.unlock(self._queue)
+
+    def take(self) -> bool:
+        """Wait in line until the role is ours; False if it is closed meanwhile.
+
+        It cannot be interrupted: not for a thread of a caller's.
+        """
+        while not self.held:
+            queue, role = self._queue, self._role
+            if queue < 0:
+                return False
+            self._files.lock(queue)
+            try:
+                self._maybe_held = True
+                self._files.lock(role)
+            finally:
+                if self._queue == queue:  # else it was closed, and the number may be another's
+                    self._files.unlock(queue)
+            if self._role == role:
+                self._settle(look=True)
+        return True
+
+    def wait(self, timeout_s: float) -> bool:
+        """Take the role outside the line, by looking often; False when the time is out."""
+        deadline = time.monotonic() + timeout_s
+        while not (self.held or self._try_lock(look=False)):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_ENTER_STEP_S)
+        return True
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another process waits for the role."""
+        if self.exclusive:
+            return False
+        if not self._files.lock(self._queue, wait=False):
+            return True
+        self._files.unlock(self._queue)
+        return False
+
+    def give(self) -> None:
+        """Let the next have the role; does nothing where it is held for life."""
+        if self._maybe_held and not self.exclusive:
+            self.held = self._maybe_held = False
+            self._files.unlock(self._role)
+
+    def is_last(self) -> bool:
+        """Whether nobody else has the directory open to write; for a holder that is leaving."""
+        return self.exclusive or self._files.lock(self._sharers, wait=False)
+
+    def sign(self) -> None:
+        """Leave word in the lock file who has the role, for those who wait."""
+        text = f"process {os.getpid()} ({program_name()}){_EXCLUSIVE if self.exclusive else ''}\n"
+        self._files.write(self._role, text.encode()[:_HOLDER_SIZE].ljust(_HOLDER_SIZE, b"\0"), 0)
+
+    def holder(self) -> str:
+        """Who has the role, in words."""
+        return self._signature().removesuffix(_EXCLUSIVE) or "another process"
+
+    def close(self) -> None:
+        """Let go of everything. In a forked child this leaves all locks with the parent."""
+        descriptors = (self._role, self._queue, self._sharers)
+        self.held = self._maybe_held = False
+        self._role = self._queue = self._sharers = -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                self._files.close(descriptor)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the lock file that is held is still the one that others would ask for."""
+        status = self._files.status(layout.writer_lock(self._root))
+        self._looked_at = time.monotonic()
+        return status is not None and status.st_ino == self._inode
+
+    def _open(self) -> None:
+        for path in (layout.writer_queue(self._root), layout.writer_sharers(self._root)):
+            descriptor = self._files.open(path, write=True, create=True)
+            if self._queue < 0:
+                self._queue = descriptor
+            else:
+                self._sharers = descriptor
+        self._open_lock()
+
+    def _open_lock(self) -> None:
+        path = layout.writer_lock(self._root)
+        self._role = self._files.open(path, write=True, create=True)
+        self._inode = os.fstat(self._role).st_ino
+
+    def _try_lock(self, *, look: bool) -> bool:
+        self._maybe_held = True
+        if not self._files.lock(self._role, wait=False):
+            self._maybe_held = False
+            return False
+        self._settle(look=look)
+        return self.held
+
+    def _settle(self, *, look: bool) -> None:
+        """The system gave us the lock: of the file that stands there?"""
+        now = time.monotonic()
+        if (look or now - self._looked_at > LOOK_INTERVAL_S) and not self.is_in_place:
+            self._maybe_held = False
+            self._files.close(self._role)
+            self._open_lock()
+            return
+        self.taken_at = now
+        self.held = True
+
+    def _is_held_for_life(self) -> bool:
+        """Whether the holder said that it will not give the role up, and lives."""
+        if not self._signature().endswith(_EXCLUSIVE):
+            return False
+        if not self._files.lock(self._sharers, exclusive=False, wait=False):
+            return self._signature().endswith(_EXCLUSIVE)  # else of one who came in meanwhile
+        self._files.unlock(self._sharers)
+        return False
+
+    def _signature(self) -> str:
+        text = self._files.read(self._role, _HOLDER_SIZE, 0).decode(errors="replace")
+        return text.strip("\0\n")
+
+
+def program_name() -> str:
+    """What this process is called in messages to others."""
+    return os.path.basename(sys.argv[0] if sys.argv else "") or "python"

@@ -1,0 +1,219 @@
+"""What the processes that write one directory tell each other: the state of the WAL, and news.
+
+One small file, overwritten in place after every group. Its first 64 bytes tell anybody whether
+something changed since they looked last. The rest is for who takes the writer role next, and is
+trusted only in the session it was written in: by processes that live while others of it do.
+Format: docs/formats/state.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+import xxhash
+
+from merkql.storage import layout
+from merkql.storage.files import Files
+
+MAGIC = b"MKST"
+VERSION = 1
+NEWS = struct.Struct("<4sB3x16sQQQQ8x")  # magic, version, boot, session, version, topics, checksum
+# flags, number of files, process, epoch, position, next, durable and floor sequence, numbers
+_BODY = struct.Struct("<BxHIQQQQQII8x")
+_FILE = struct.Struct("<IB3xQQQ")
+_LIVE = struct.Struct("<16sI4xQ")
+_CHECKSUM_AT = NEWS.size - 16
+STATE_SIZE = 4096
+FILES_MAX = (STATE_SIZE - NEWS.size - _BODY.size) // _FILE.size
+
+FREE, RETIRED, CURRENT = range(3)
+
+LivePartition = tuple[bytes, int]  # topic id and number
+
+
+@dataclass(frozen=True, slots=True)
+class WalFileState:
+    """One file of the write-ahead log."""
+
+    number: int
+    kind: int  # FREE, RETIRED or CURRENT
+    size: int
+    first_sequence: int
+    last_sequence: int
+
+
+@dataclass(slots=True)
+class SharedState:
+    """Where the last group left the log. Sequence numbers count groups."""
+
+    boot_id: bytes = bytes(16)
+    session: int = 0  # random; new whenever a recovery began the log anew
+    version: int = 0  # goes up with every change that somebody else may want to see
+    topics_version: int = 0  # goes up with topics and partitions alone
+    busy: bool = False  # in the middle of something: whoever finds this set recovers first
+    failed: bool = False  # a sync failed: likewise
+    began_clean: bool = False  # the session began after a clean close
+    mark_there: bool = False  # nothing was written since, and the mark of that close stands
+    damaged: bool = False  # a partition was found damaged: no close is a clean one
+    preparing: bool = False  # somebody makes the next file of the log
+    process: int = 0  # who wrote this
+    epoch: int = 0  # of the current file
+    position: int = 0  # in the current file, of the next frame
+    next_sequence: int = 1
+    durable_sequence: int = 0
+    stated_floor: int = 0
+    next_number: int = 1  # of the next file
+    live_count: int = 0  # partitions written to in this session
+    files: list[WalFileState] = field(default_factory=list)
+
+
+class SharedStateFile:
+    """The file, open; several processes hold it open at once."""
+
+    def __init__(self, files: Files, root: str, *, write: bool) -> None:
+        self._files = files
+        self._path = layout.shared_state(root)
+        self._descriptor = files.open(self._path, write=write, create=write)
+
+    def news(self) -> bytes:
+        """Sixty-four bytes that differ once anything changed. Cost: one small read."""
+        return self._files.read(self._descriptor, NEWS.size, 0)
+
+    def read(self) -> SharedState | None:
+        """The state, or None where it is missing, torn, damaged or of another version."""
+        return decode(self._files.read(self._descriptor, STATE_SIZE, 0))
+
+    def write(self, state: SharedState) -> bytes:
+        """Replace the state; in the page cache when it returns, which is where others look.
+
+        Returns what ``news`` returns from now on.
+        """
+        content = encode(state)
+        self._files.write(self._descriptor, content, 0)
+        return content[: NEWS.size]
+
+    def append_live(self, number: int, partition: LivePartition) -> None:
+        """Note a partition as written to; counted once the state says so."""
+        self._files.write(
+            self._descriptor, encode_live(partition), STATE_SIZE + number * _LIVE.size
+        )
+
+    def live(self, first: int, stop: int) -> list[LivePartition] | None:
+        """The partitions noted under these numbers; None if one does not check out."""
+        size = (stop - first) * _LIVE.size
+        data = self._files.read(self._descriptor, size, STATE_SIZE + first * _LIVE.size)
+        found = [decode_live(data, at) for at in range(0, size, _LIVE.size)]
+        whole = [one for one in found if one is not None]
+        return whole if len(whole) == len(found) else None
+
+    def close(self) -> None:
+        self._files.close(self._descriptor)
+
+
+def encode(state: SharedState) -> bytes:
+    flags = sum(
+        1 << number
+        for number, flag in enumerate(
+            (
+                state.busy,
+                state.failed,
+                state.began_clean,
+                state.mark_there,
+                state.preparing,
+                state.damaged,
+            )
+        )
+        if flag
+    )
+    body = _BODY.pack(
+        flags,
+        len(state.files),
+        state.process,
+        state.epoch,
+        state.position,
+        state.next_sequence,
+        state.durable_sequence,
+        state.stated_floor,
+        state.next_number,
+        state.live_count,
+    )
+    if state.files:
+        body += b"".join(
+            [
+                _FILE.pack(f.number, f.kind, f.size, f.first_sequence, f.last_sequence)
+                for f in state.files
+            ]
+        )
+    fields = (state.boot_id, state.session, state.version, state.topics_version)
+    unchecked = NEWS.pack(MAGIC, VERSION, *fields, 0)
+    checksum = xxhash.xxh3_64_intdigest(unchecked + body)
+    return NEWS.pack(MAGIC, VERSION, *fields, checksum) + body
+
+
+def decode(data: bytes) -> SharedState | None:
+    if len(data) < NEWS.size + _BODY.size:
+        return None
+    magic, version, boot_id, session, news, topics, checksum = NEWS.unpack_from(data)
+    fields = _BODY.unpack_from(data, NEWS.size)
+    flags, file_count, process, epoch, position, next_sequence, durable, floor = fields[:8]
+    next_number, live_count = fields[8:]
+    end = NEWS.size + _BODY.size + file_count * _FILE.size
+    if magic != MAGIC or version != VERSION or file_count > FILES_MAX or len(data) < end:
+        return None
+    unchecked = NEWS.pack(magic, version, boot_id, session, news, topics, 0)
+    if xxhash.xxh3_64_intdigest(unchecked + data[NEWS.size : end]) != checksum:
+        return None
+    files = [
+        WalFileState(*_FILE.unpack_from(data, at))
+        for at in range(NEWS.size + _BODY.size, end, _FILE.size)
+    ]
+    return SharedState(
+        boot_id=boot_id,
+        session=session,
+        version=news,
+        topics_version=topics,
+        busy=bool(flags & 1),
+        failed=bool(flags & 2),
+        began_clean=bool(flags & 4),
+        mark_there=bool(flags & 8),
+        preparing=bool(flags & 16),
+        damaged=bool(flags & 32),
+        process=process,
+        epoch=epoch,
+        position=position,
+        next_sequence=next_sequence,
+        durable_sequence=durable,
+        stated_floor=floor,
+        next_number=next_number,
+        live_count=live_count,
+        files=files,
+    )
+
+
+def encode_live(partition: LivePartition) -> bytes:
+    topic_id, index = partition
+    content = topic_id + index.to_bytes(4, "little")
+    return _LIVE.pack(topic_id, index, xxhash.xxh3_64_intdigest(content))
+
+
+def decode_live(data: bytes, position: int) -> LivePartition | None:
+    """The partition stated at ``position``, or None for bytes that do not check out."""
+    if len(data) < position + _LIVE.size:
+        return None
+    topic_id, index, checksum = _LIVE.unpack_from(data, position)
+    content = topic_id + index.to_bytes(4, "little")
+    return (topic_id, index) if xxhash.xxh3_64_intdigest(content) == checksum else None
+
+
+def version_of(news: bytes, boot_id: bytes | None) -> tuple[int, int] | None:
+    """The version, and that of the topics, of what ``news`` returned, unchecked.
+
+    With a boot id None where it was written before the machine was started last, or by nobody.
+    """
+    if len(news) < NEWS.size:
+        return None
+    magic, _, boot, _, version, topics, _ = NEWS.unpack_from(news)
+    if magic != MAGIC or (boot_id is not None and (boot != boot_id or not any(boot_id))):
+        return None
+    return version, topics

@@ -1,0 +1,67 @@
+"""Finishes the group of a writer that died once it was in the WAL, and not yet in its segments.
+
+So much is left to do when a process dies in the middle of a group: everything before was finished
+and said so on the partitions' tail pages. Whatever else is found goes through recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from merkql._core.batch_header import scan
+from merkql._core.frame import Frame, Section
+from merkql.errors import CorruptionError
+from merkql.storage.partition_log import PartitionLog, Prepared
+from merkql.storage.segment import BatchTuple
+from merkql.storage.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBatches:
+    """A section's batches, as ``EncodedBatches`` describes those of this process."""
+
+    data: bytes
+    batches: list[BatchTuple]
+    count: int
+    first_offset: int
+    leaf_hashes: bytes = b""  # not made yet
+
+
+def finish_group(
+    frame: Frame,
+    turn: Turn,
+    logs_of: Callable[[list[tuple[bytes, int]]], list[PartitionLog]],
+) -> None:
+    """Apply what is left of a group whose frame is durable, and say so.
+
+    ``logs_of``: opens partitions by topic id and number. Raises ``CorruptionError`` where a
+    partition is not where the group goes on.
+    """
+    for section in frame.sections:
+        for log in logs_of([(section.topic_id, section.partition)]):
+            turn.lead(log)
+            log.check_writable()
+            finish_section(log, section)
+            turn.note_live(log)
+    turn.publish()
+
+
+def finish_section(log: PartitionLog, section: Section) -> None:
+    """Apply one partition's part of the group, unless its writer came so far.
+
+    ``log`` is as its tail page says. Raises ``CorruptionError`` where the two do not meet.
+    """
+    if log.end_offset >= section.first_offset + section.record_count:
+        return
+    if log.end_offset != section.first_offset:
+        raise CorruptionError(
+            log.tail_path,
+            0,
+            f"the log ends at offset {log.end_offset}, and the last group in the write-ahead log "
+            f"goes on at {section.first_offset}",
+        )
+    data, salts = bytes(section.data), bytes(section.salts)
+    result = scan(data, section.first_offset)
+    batches = WrittenBatches(data, result.batches, section.record_count, section.first_offset)
+    log.apply(Prepared(log, batches, salts))

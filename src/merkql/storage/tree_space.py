@@ -1,0 +1,58 @@
+"""Space set aside for the hashes and salts of records to come: none runs out behind a sync."""
+
+from __future__ import annotations
+
+from merkql.storage import layout
+from merkql.storage.file_pool import FilePool
+from merkql.storage.segment import PREALLOCATION_MIN
+
+SALT_SIZE = 16
+HASH_SIZE = 32
+STEP_MIN = 4096
+STEP_MAX = 1 << 20
+
+
+class TreeSpace:
+    """How far the files of one tree reach, as this process has set it."""
+
+    def __init__(self, pool: FilePool, directory: str) -> None:
+        self._pool = pool
+        self._directory = directory
+        self._hashes: dict[int, int] = {}  # by level, in bytes
+        self._room = 0  # up to so many leaves no level needs more
+        self._salts = 0
+
+    def forget(self) -> None:
+        """The files were cut: set aside anew."""
+        self._hashes.clear()
+        self._room = self._salts = 0
+
+    def reserve(self, size: int, count: int, *, salts: bool) -> bool:
+        """Room for ``count`` more leaves of a tree of ``size``; whether a file may be new."""
+        made = size + count > self._room and self._reserve_levels(size, count)
+        if salts and (size + count) * SALT_SIZE > self._salts:
+            made = True
+            self._reserve_salts(size * SALT_SIZE, (size + count) * SALT_SIZE)
+        return made
+
+    def _reserve_levels(self, size: int, count: int) -> bool:
+        made, level, room = False, 0, 1 << 64
+        while needed := ((size + count) >> level) * HASH_SIZE:
+            if needed > self._hashes.get(level, 0):
+                made |= level not in self._hashes
+                self._reserve_level(level, (size >> level) * HASH_SIZE, needed)
+            room = min(room, (self._hashes[level] // HASH_SIZE + 1 << level) - 1)
+            level += 4
+        self._room = min(room, (1 << level) - 1)
+        return made
+
+    def _reserve_level(self, level: int, begin: int, needed: int) -> None:
+        step = min(max(begin, STEP_MIN), STEP_MAX)
+        target = -(-needed // step) * step + STEP_MIN
+        self._pool.allocate(layout.tree_level(self._directory, level), begin, target - begin)
+        self._hashes[level] = target
+
+    def _reserve_salts(self, begin: int, needed: int) -> None:
+        target = -(-needed // PREALLOCATION_MIN) * PREALLOCATION_MIN
+        self._pool.allocate(layout.tree_salts(self._directory), begin, target - begin)
+        self._salts = target

@@ -1,0 +1,263 @@
+"""One broker's turns at writing: takes the role, takes in what others wrote, says what it wrote.
+
+A turn is one group, or one piece of work that holds the writer still. Between turns nothing that a
+successor needs is in this process's memory alone: the WAL's state is in the shared state file, a
+partition's end on its tail page. So a turn taken over from a living process is reading these; from
+one that died in the middle, its last group is finished first.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from merkql.errors import WriterFailedError
+from merkql.storage.shared_state import (
+    LivePartition,
+    SharedState,
+    SharedStateFile,
+    version_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from merkql._core.frame import Frame
+    from merkql.storage.partition_log import PartitionLog
+    from merkql.storage.role import WriterRole
+    from merkql.storage.wal import Wal
+
+STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
+
+
+class TurnOwner(Protocol):
+    """What a turn asks of the engine."""
+
+    def fail(self, error: BaseException) -> None:
+        """Stop writing for good."""
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread has the lead."""
+
+    def recover(self) -> None:
+        """Put the log right after a writer that died, or failed, where it cannot be taken over."""
+
+    def finish_group(self, frame: Frame) -> None:
+        """Carry out the group that a writer died over once it was in the WAL."""
+
+    def take_in_topics(self) -> None:
+        """See which topics others created, changed and deleted."""
+
+
+class Turn:
+    """Used by the leader of the group commit alone, except ``versions``."""
+
+    def __init__(
+        self,
+        owner: TurnOwner,
+        role: WriterRole,
+        file: SharedStateFile,
+        boot_id: bytes,
+        take_in: Callable[..., None],
+    ) -> None:
+        self.role = role
+        self._boot_id = boot_id
+        self._take_in = take_in
+        self.session = 0
+        self.began_clean = False  # pages of a clean close count until they are written to
+        self.mark_there = False  # the mark of that close still stands
+        self.live: dict[LivePartition, None] = {}  # written to in this session, by anybody
+        self.others_wrote = False  # since the last sync point of this process
+        self.has_company = False  # another process wrote while this one had the directory open
+        self.failed = False  # a sync of this process failed
+        self.damaged = False  # some process found a partition damaged
+        self._owner = owner
+        self._file = file
+        self._wal: Wal | None = None
+        self._news = b""  # of the state this process knows
+        self._version = time.time_ns()  # unlike any before where no state is left
+        self._topics_version = 0
+        self._begun = False
+        self._led: list[PartitionLog] = []
+
+    @property
+    def wal(self) -> Wal:
+        """The write-ahead log as this process has it open."""
+        assert self._wal is not None  # set before the first turn
+        return self._wal
+
+    def versions(self) -> tuple[int, int]:
+        """Of what anybody wrote until now, and of the topics. Any thread may ask.
+
+        Cost: one small read.
+        """
+        return version_of(self._file.news(), None) or (-2, -2)  # its writers live
+
+    @property
+    def next_topics_version(self) -> int:
+        """Of the topics, after the change in hand."""
+        return self._topics_version + 1
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread is the one whose turn it is."""
+        return self._owner.is_mine()
+
+    def has_unsynced(self) -> bool:
+        """Whether groups of topics of durability ``disk`` wait for a sync nobody asked for."""
+        if self.role.exclusive:
+            return self.wal.has_unsynced
+        state = self._file.read()
+        return state is None or state.durable_sequence < state.next_sequence - 1
+
+    # The session
+
+    def left_state(self) -> SharedState | None:
+        """What whoever wrote last left, if it checks out."""
+        return self._file.read()
+
+    def begin_session(self, session: int, *, clean: bool) -> None:
+        """Open partitions for this session from now on; by a holder of the role."""
+        self.session = session
+        self.began_clean = self.mark_there = clean
+        self.live.clear()
+
+    def start(self, wal: Wal) -> None:
+        """Begin writing with a fresh WAL, whatever an earlier session left."""
+        state = self._file.read()
+        self._wal = wal
+        wal.on_new_file = self._write
+        self._version = max(self._version, state.version if state is not None else 0)
+        self._topics_version += 1 + (state.topics_version if state is not None else 0)
+        self._begun = True
+
+    def join(self, wal: Wal, state: SharedState) -> None:
+        """Come into the session that others are in; by a holder of the role."""
+        self._wal = wal
+        wal.on_new_file = self._write
+        self._adopt(state)
+        self._begun = True
+
+    # One turn
+
+    def try_take(self) -> bool:
+        """Take the role if it is free and nobody waits for it."""
+        return self.role.try_take()
+
+    def take(self) -> bool:
+        """Wait in line for the role; not to be interrupted. False once it is closed."""
+        return self.role.take()
+
+    def begin(self) -> None:
+        """Take in what others wrote since this process's last turn; nothing to do within one."""
+        if self._begun:
+            return
+        news = self._file.news()
+        if news != self._news:
+            state = self._file.read()
+            if state is None or state.busy or state.failed:
+                self._owner.recover()
+            else:
+                self._adopt(state)
+        if not self.role.exclusive:
+            frame = self.wal.unfinished()
+            if frame is not None:
+                self._owner.finish_group(frame)
+        self._begun = True
+
+    def lead(self, log: PartitionLog) -> None:
+        """Bring a partition up to date and keep readers of this process from doing that."""
+        if log.led:
+            return
+        self._take_in(log, self._version, lead=True)
+        self._led.append(log)
+
+    def note_live(self, log: PartitionLog) -> None:
+        """The partition is written to: whoever closes the directory last closes it."""
+        if log.key not in self.live:
+            self._file.append_live(len(self.live), log.key)
+            self.live[log.key] = None
+
+    def check(self) -> None:
+        """Raise ``WriterFailedError`` if this process was stopped, and its role taken, meanwhile.
+
+        For the moments before something is written that others could not undo.
+        """
+        if time.monotonic() - self.role.taken_at < STOPPED_S or self.role.exclusive:
+            return
+        if not self.role.is_in_place or self._file.news() != self._news:
+            raise WriterFailedError(
+                "the writer role was taken from this process while it stood still: its lock file "
+                "was removed or replaced; close the broker and open it again"
+            )
+
+    def mark_busy(self) -> None:
+        """From here until the next ``publish`` a successor has to recover."""
+        self._write(busy=True)
+
+    def publish(self, *, topics: bool = False) -> None:
+        """Say that what was written is to be seen, by everybody."""
+        self._version += 1
+        self._topics_version += topics
+        self._write()
+        led, self._led = self._led, []
+        for log in led:
+            log.seen, log.led = self._version, False
+
+    def give(self) -> None:
+        """End the turn; who waits for the role has it next."""
+        if self._begun:
+            if self._led:  # a segment may have ended although no group was written
+                try:
+                    self.publish()
+                except OSError as error:
+                    self._owner.fail(error)
+            self._begun = self.role.exclusive
+        self.role.give()
+
+    def forget(self) -> None:
+        """Nothing known of the shared state is taken for granted any more: a fork, a failure."""
+        self._news, self._begun = b"", False
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, *, busy: bool = False) -> None:
+        state = SharedState(
+            boot_id=self._boot_id,
+            session=self.session,
+            version=self._version,
+            topics_version=self._topics_version,
+            busy=busy,
+            failed=self.failed,
+            damaged=self.damaged,
+            began_clean=self.began_clean,
+            mark_there=self.mark_there,
+            process=os.getpid(),
+            live_count=len(self.live),
+        )
+        self.wal.describe(state)
+        self._news = self._file.write(state)
+
+    def _adopt(self, state: SharedState) -> None:
+        """Go on where another process left off."""
+        known = len(self.live)
+        if state.session != self.session:
+            self.session, known = state.session, 0
+            self.live.clear()
+        added = self._file.live(known, state.live_count)
+        if added is None:
+            self._owner.recover()
+            return
+        self.live.update(dict.fromkeys(added))
+        self.began_clean, self.mark_there = state.began_clean, state.mark_there
+        self.damaged = self.damaged or state.damaged
+        self.wal.restore(state)
+        self._version = state.version
+        self._news = self._file.news()
+        self.others_wrote = self.has_company = True
+        if state.process != os.getpid():
+            self.role.sign()
+        if state.topics_version != self._topics_version:
+            self._topics_version = state.topics_version
+            self._owner.take_in_topics()
