@@ -77,7 +77,8 @@ def mounted_image(kind: str, size: int = IMAGE_BYTES) -> Iterator[Disk]:
         try:
             yield disk
         finally:
-            subprocess.run(["umount", disk.mount_point], check=False, capture_output=True)
+            command = ["umount", "--lazy", disk.mount_point]  # a test that failed has files open
+            subprocess.run(command, check=False, capture_output=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
