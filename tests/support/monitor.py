@@ -94,7 +94,7 @@ class MonitorFiles(Files):
             }
 
     def remove(self, path: str) -> None:
-        if path.endswith(".wal"):
+        if path.endswith(".wal") and self._is_used(path):
             unsynced = [one for one in tuple(self._dirty) if kind_of(one) in ("log", "salts")]
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
