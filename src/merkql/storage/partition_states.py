@@ -66,6 +66,8 @@ class PartitionStates:
     def open_beside(self, log: PartitionLog) -> bool:
         """Fill the state of a partition without the lead, where nothing is to be mended."""
         log.boot_id = self._boot_id
+        if log.pool.exists(layout.checkpoints(log.directory)):
+            return False  # what was signed is compared with it first, and nobody may sign meanwhile
         version, _ = self.writing.versions()
         if not catch_up(log, self.writing.session):
             return False
@@ -88,7 +90,7 @@ class PartitionStates:
                 sections = self.sections.get(log.key, [])
                 open_log(log, clean=turn.began_clean, sections=sections, boot_id=self._boot_id)
             if log.damage is None:
-                self.check_opened(log, clean=turn.began_clean)
+                self.check_opened(log, clean=turn.mark_there)
         # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
         self.logs[log.directory] = log
         if log.damage is not None:
