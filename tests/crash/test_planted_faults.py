@@ -154,7 +154,7 @@ def scratch() -> Iterator[str]:
 
 # Where in the journal the mistake first shows; what comes before it is not visited.
 BEGINS = {
-    recycles_a_file_too_early: 0.65,
+    recycles_a_file_too_early: 0.55,
     compacts_without_keeping_the_start: 0.6,
     never_syncs_names_of_a_tree: 0.7,
     never_syncs_committed_offsets: 0.6,

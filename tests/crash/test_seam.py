@@ -44,7 +44,7 @@ for turn in range(2):
         for number in range(5):
             producer.send_batch([ProducerRecord("t", bytes(700), partition=n % 2)
                                  for n in range(4)])
-            maintenance.sync_segments(broker._engine.writer)
+            maintenance.sync_segments(broker._engine.writer, broker._engine)
         broker.apply_retention()
         broker.topic("t").partition(0).compact()
         broker.topic("t").add_partitions(3 + turn)

@@ -164,7 +164,7 @@ class Explorer:
         digest.update(b"power" if crash.power_cut else b"kill")
         for name in sorted(image):
             content = image[name]
-            if name == "lock" and content:
+            if name.startswith("lock") and content:
                 content = b"a process id"
             digest.update(name.encode() + (b"/" if content is None else b"\0%d " % len(content)))
             digest.update(content or b"")

@@ -125,7 +125,7 @@ def check_reader(
 
 
 _OURS = re.compile(
-    r"""merkql\.json|lock|clean|wal|wal/\d{8}\.wal|topics|groups
+    r"""merkql\.json|lock(\.sharers|\.queue)?|state|clean|wal|wal/\d{8}\.wal|topics|groups
     |topics/[^./][^/]*(/topic\.json|/\d+(/(\d{20}\.(log|index)|tail|start|checkpoints|tree)
         |/tree/(h\d\d|salts))?)?
     |groups/[^./][^/]*(/((offsets|assignment)(\.tmp)?|lock|members(/[^/.]+)?))?""",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, CorruptionError, RetentionConfig
+from merkql import Broker, BrokerConfig, CorruptionError, RetentionConfig
 from merkql.storage import maintenance
+from merkql.storage.files import Files
 from support.damage import append_garbage, flip_byte, shorten
 
 PARTITION = Path("topics/t/0")
@@ -264,3 +265,31 @@ def test_a_reader_before_recovery_is_shown_no_start_behind_the_end(tmp_path: Pat
     with Broker.open(tmp_path, read_only=True) as reader:
         partition = reader.topic("t").partition(0)
         assert partition.read_range(partition.start_offset, partition.end_offset) == []
+
+
+@pytest.mark.parametrize("removed", [1, 2])
+def test_a_close_cut_off_between_wal_files_and_a_crash_at_the_next_write(
+    tmp_path: Path, removed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark of the clean close was gone again, and a WAL file asked for groups of another."""
+
+    class CutOff(Files):
+        left = removed
+
+        def remove(self, path: str) -> None:
+            if path.endswith(".wal"):
+                if not self.left:
+                    raise OSError(5, "the power is gone")
+                self.left -= 1
+            super().remove(path)
+
+    monkeypatch.setattr("merkql.storage.wal.FILE_SIZE_MIN", 16 << 10)
+    monkeypatch.setattr("merkql.storage.wal.FILE_SIZE_MAX", 16 << 10)
+    broker = Broker(BrokerConfig(tmp_path), CutOff())
+    for _ in range(9):
+        broker.producer().send("t", b"x")
+    with pytest.raises(OSError, match="the power is gone"):
+        broker.close()
+    assert len(list((tmp_path / "wal").iterdir())) == 3 - removed
+    (tmp_path / "clean").unlink()
+    assert values_of(tmp_path) == [b"x"] * 9

@@ -269,7 +269,12 @@ class Wal:
         """Close the files; after a clean close nothing in them is needed and they are removed."""
         everything = self._take_all()
         if clean:
+            # The newest first, and durably: what a crash leaves of them, once the clean mark is
+            # gone again, must not ask for groups in a file that is not there.
+            everything.sort(key=lambda file: file.last_sequence, reverse=True)
             self._remove(everything)
+            if everything:
+                self._files.sync_directory(self._directory)
             return
         for file in everything:
             self._files.close(file.descriptor)
