@@ -11,7 +11,7 @@ from merkql.cli.dump_checkpoints import dump_checkpoints
 from merkql.cli.dump_groups import dump_assignment, dump_lock, dump_member, dump_offsets
 from merkql.cli.dump_log import dump_frames
 from merkql.cli.dump_segments import dump_index, dump_segment
-from merkql.cli.dump_small import dump_hashes, dump_json, dump_number, dump_tail
+from merkql.cli.dump_small import dump_hashes, dump_json, dump_number, dump_state, dump_tail
 from merkql.cli.dumping import Depth, Dump, Place
 from merkql.cli.parsing import Parser, Subparsers, UsageError, add_json, new_command
 from merkql.cli.quantities import bytes_text
@@ -33,7 +33,8 @@ KINDS: dict[str, tuple[str, Dump]] = {
     "clean": (r"clean", dump_number),
     "tree": (r"h\d\d", dump_hashes),
     "salts": (r"salts", dump_hashes),
-    "lock": (r"lock", dump_lock),
+    "lock": (r"lock(\.queue|\.sharers)?", dump_lock),
+    "state": (r"state", dump_state),
 }
 
 

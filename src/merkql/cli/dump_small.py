@@ -10,7 +10,7 @@ from dataclasses import asdict
 from merkql.cli.dumping import Depth, Finding, Place
 from merkql.cli.quantities import moment_text
 from merkql.errors import MerkqlError
-from merkql.storage import tail_page
+from merkql.storage import shared_state, tail_page
 from merkql.storage.directory import encode_clean, read_mark
 from merkql.storage.offset_index import TIMESTAMP_MIN
 from merkql.storage.start_file import encode_start
@@ -39,6 +39,27 @@ def dump_tail(place: Place, _: Depth) -> Iterator[Finding]:
         yield Finding("page", 0, {name: value})
     for start in range(0, len(peaks), HASH_SIZE):
         yield Finding("page", 0, {"peak": peaks[start : start + HASH_SIZE].hex()})
+
+
+def dump_state(place: Place, _: Depth) -> Iterator[Finding]:
+    """Where the log stood when a process wrote last, and which partitions it had written."""
+    data = place.content()
+    state = shared_state.decode(data[: shared_state.STATE_SIZE])
+    if state is None:
+        yield Finding("state", 0, {}, "torn, damaged, or of another version: no sound checksum")
+        return
+    fields = asdict(state)
+    files = fields.pop("files")
+    fields["boot_id"] = state.boot_id.hex()
+    for name, value in fields.items():
+        yield Finding("state", 0, {name: value})
+    for file in files:
+        yield Finding("wal file", 0, file)
+    for number in range(state.live_count):
+        position = shared_state.STATE_SIZE + number * shared_state.LIVE_SIZE
+        live = shared_state.decode_live(data, position)
+        found = {} if live is None else {"topic_id": live[0].hex(), "partition": live[1]}
+        yield Finding("partition", position, found, None if live else "it does not check out")
 
 
 def dump_json(place: Place, _: Depth) -> Iterator[Finding]:

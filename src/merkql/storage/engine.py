@@ -179,7 +179,7 @@ class Engine:
     @property
     def topics_version(self) -> int | None:
         """Goes up with topics and partitions, whoever changed them; None where nobody tells."""
-        found = self.news.version()
+        found = self.news.version() if self.read_only else self.turn.versions()
         return found[1] if found is not None else None
 
     def check_writable(self) -> None:
@@ -377,7 +377,7 @@ class Engine:
         files, sections = self.pool.files, self.partitions.sections
         sections.clear()
         sequence = read_clean_mark(files, self.root)
-        turn.begin_session(int.from_bytes(os.urandom(8), "little"), clean=sequence is not None)
+        turn.begin_session(1 + int.from_bytes(os.urandom(7), "little"), clean=sequence is not None)
         if sequence is not None:
             self._last_sequence = sequence
             return

@@ -125,7 +125,7 @@ class PartitionStates:
                 log.seen = found[0] if found is not None else -1
         elif self.writing.is_mine():
             self.writing.lead(log)  # it may be changed now, and nobody else can
-        elif not (log.led or self.writing.role.exclusive):
+        elif not (log.led or self.writing.role.exclusive or self.writing.failed):
             version, topics = self.writing.versions()
             if topics != self._topics:
                 self._topics = topics

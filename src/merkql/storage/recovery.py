@@ -64,9 +64,8 @@ def open_log(
     Everything visible afterwards is durable, except under a clean mark, where it was already.
     """
     if log.pool.files.status(log.directory) is None:
-        log.damage = CorruptionError(log.directory, 0, "the partition's directory is missing")
+        log.give_up(CorruptionError(log.directory, 0, "the partition's directory is missing"))
         logger.error("%s", log.damage)
-        log.active = ActiveSegment(log.pool, log.directory, 0, SegmentEnd())
         return log
     _remove_leftovers(log)
     page = tail_page.read(log.pool, log.tail_path)
@@ -147,11 +146,13 @@ def _take_retained_away(log: PartitionLog) -> list[SealedSegment]:
 
 
 def _remove_segments(log: PartitionLog, segments: list[SealedSegment]) -> None:
+    if not segments:
+        return
+    log.tree.sync()  # the hashes outlive the records, also those that were cut or made again
     for segment in segments:
         logger.info("%s: below the start, left by an interrupted retention, removed", segment.path)
         segment.remove()
-    if segments:
-        log.pool.sync_names(log.directory)
+    log.pool.sync_names(log.directory)
 
 
 def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:

@@ -23,7 +23,7 @@ NEWS = struct.Struct("<4sB3x16sQQQQ8x")  # magic, version, boot, session, versio
 _BODY = struct.Struct("<BxHIQQQQQII8x")
 _FILE = struct.Struct("<IB3xQQQ")
 _LIVE = struct.Struct("<16sI4xQ")
-_CHECKSUM_AT = NEWS.size - 16
+LIVE_SIZE = _LIVE.size
 STATE_SIZE = 4096
 FILES_MAX = (STATE_SIZE - NEWS.size - _BODY.size) // _FILE.size
 

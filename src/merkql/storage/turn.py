@@ -92,6 +92,8 @@ class Turn:
 
         Cost: one small read.
         """
+        if self.failed:  # nothing that happens on this disk is known any more
+            return self._version, self._topics_version
         return version_of(self._file.news(), None) or (-2, -2)  # its writers live
 
     @property

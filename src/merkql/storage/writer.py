@@ -6,6 +6,7 @@ more: what is on the disk is not known until the directory is opened again.
 
 from __future__ import annotations
 
+import errno
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -143,6 +144,8 @@ class Writer:
             if self._failure is not None:  # a sync failed while a segment was sealed
                 raise self._failed_error()
         except Exception as error:  # whatever it is, it is the callers' to know
+            if isinstance(error, OSError) and error.errno == errno.EIO:
+                self.fail(error)  # what is on such a disk is not known, nor who else writes there
             _refuse(requests, error)
             return
         if pending is not None:
