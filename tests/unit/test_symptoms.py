@@ -621,3 +621,15 @@ def test_a_topic_whose_deletion_failed_was_gone_until_the_next_open(tmp_path: Pa
         assert broker.topics() == ["t"]
         assert broker.topic("t").partition(0).read(0).value == b"first"
         assert broker.producer().send("t", b"second").offset == 1
+
+
+def test_looking_at_topics_that_were_never_written_to_broke_the_next_write_of_two_brokers(
+    tmp_path: Path,
+) -> None:
+    """Opening noted them as written to in the session, and did not say so to the others."""
+    with Broker.open(tmp_path) as one:
+        one.create_topic("t", partitions=4)
+        with Broker.open(tmp_path) as other:
+            assert [partition.end_offset for partition in other.topic("t").partitions()] == [0] * 4
+            one.create_topic("v")
+            assert other.producer().send("v", "x").offset == 0

@@ -80,6 +80,7 @@ class Turn:
         self._topics_version = 0
         self._begun = False
         self._led: list[PartitionLog] = []
+        self._live_said = 0  # how many of ``live`` the state file counts
 
     @property
     def wal(self) -> Wal:
@@ -209,7 +210,8 @@ class Turn:
     def give(self) -> None:
         """End the turn; who waits for the role has it next."""
         if self._begun:
-            if self._led:  # a segment may have ended although no group was written
+            # No group was written, but a segment may have ended, or a partition been opened.
+            if self._led or len(self.live) != self._live_said:
                 try:
                     self.publish()
                 except OSError as error:
@@ -240,6 +242,7 @@ class Turn:
         )
         self.wal.describe(state)
         self._news = self._file.write(state)
+        self._live_said = state.live_count
 
     def _adopt(self, state: SharedState) -> None:
         """Go on where another process left off."""
@@ -252,6 +255,7 @@ class Turn:
             self._owner.recover()
             return
         self.live.update(dict.fromkeys(added))
+        self._live_said = state.live_count
         self.began_clean, self.mark_there = state.began_clean, state.mark_there
         self.damaged = self.damaged or state.damaged
         self.wal.restore(state)
