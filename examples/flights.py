@@ -136,6 +136,13 @@ class Carrier:
         self.delay_sum += delay
         self.delay_max = delay if self.delay_max is None else max(self.delay_max, delay)
 
+    def merge(self, other: Carrier) -> None:
+        self.flights += other.flights
+        self.cancelled += other.cancelled
+        self.delay_sum += other.delay_sum
+        worst = [delay for delay in (self.delay_max, other.delay_max) if delay is not None]
+        self.delay_max = max(worst, default=None)
+
     def __str__(self) -> str:
         left = self.flights - self.cancelled
         mean = f"{self.delay_sum / left:.1f}" if left else "-"
