@@ -7,7 +7,8 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest
 SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_core/c/*)
 
-.PHONY: demo demo-workers build debug test test-slow crash crash-all soak fuzz bench lint fix docs wheels clean
+.PHONY: demo demo-workers build debug test test-slow crash crash-all soak fuzz bench lint fix docs \
+    wheels clean
 
 demo: build
 	$(BIN)/python examples/flights.py
