@@ -41,7 +41,7 @@ class LoneTurn:
 
     def __init__(self) -> None:
         self.role = self
-        self.held = self.wanted = False
+        self.held = self.is_due = self.keeps = False
 
     def try_take(self) -> bool:
         self.held = True

@@ -9,16 +9,16 @@ while another process has the writer role: a thread of the caller's must be able
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from merkql.errors import ClosedError, WriterTimeoutError, again
+from merkql.errors import ClosedError, again
+from merkql.storage.role import Patience
 from merkql.storage.turn import Turn
 from merkql.storage.worker import Worker
 from merkql.storage.writer import CommitRequest, Writer
@@ -26,10 +26,10 @@ from merkql.storage.writer import CommitRequest, Writer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger("merkql.storage")
 GROUP_BYTES_MAX = 4 << 20
 QUEUE_BYTES_MAX = 32 << 20
 LOST_LEAD_S = 1.0
+REST_S = 0.0002  # between two writes of a thread, when other processes wait for the role
 
 
 class Committer:
@@ -59,6 +59,8 @@ class Committer:
         self._background = Worker("merkql-commit", self._run_background, on_thread)
         self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
         self._background_leads = False
+        self._rests = False  # the role is kept, without a leader
+        self._rested_at = 0.0
 
     def commit(self, request: CommitRequest) -> None:
         """Return when the request is committed, as durable as it asked; raise its error."""
@@ -187,25 +189,13 @@ class Committer:
 
     def _wait(self, request: CommitRequest, gate: threading.Lock) -> None:
         """Return when the request is done, or its thread was given the lead."""
-        began = time.monotonic()
-        told = False
+        patience = Patience(self._turn.role, self._timeout_s)
         while not gate.acquire(timeout=min(LOST_LEAD_S, self._timeout_s)):
             if request.promoted or request.done:
                 return
             self._rescue(request)
-            waited_s = time.monotonic() - began
-            if (
-                self._turn.role.held
-                or request.taken
-                or waited_s < min(LOST_LEAD_S, self._timeout_s)
-            ):
-                continue
-            holder = self._turn.role.holder()
-            if waited_s >= self._timeout_s:
-                raise WriterTimeoutError(holder, waited_s)
-            if not told:
-                told = True
-                logger.warning("waiting for %s, which has the writer role and keeps it", holder)
+            if not request.taken:
+                patience.check()
 
     def _leave(self, request: CommitRequest) -> None:
         """A waiting thread was interrupted: it takes its request along, and passes the lead on."""
@@ -249,7 +239,7 @@ class Committer:
         """An interruption left requests that were taken and not told: tell or requeue them."""
         self._writer.complete_pending()
         with self._lock:
-            waiting = [one for one in self._in_hand if not one.settled and _is_awaited(one)]
+            waiting = [one for one in self._in_hand if not one.settled and one.is_awaited]
             self._queue.extendleft(one for one in reversed(waiting) if one not in self._queue)
         self._finish([one for one in self._in_hand if one.settled], None)
         with self._lock:
@@ -324,10 +314,10 @@ class Committer:
         turn = self._turn
         with self._lock:
             if not self._queue:
-                turn.give()
+                self._rest()
                 self._leading = False
                 return
-            if turn.role.wanted:
+            if turn.role.is_due:
                 turn.give()
             first = self._queue[0]
             if first.gate is not None and turn.role.held:
@@ -339,6 +329,25 @@ class Committer:
             else:
                 self._promote_background()
 
+    def _rest(self) -> None:
+        """Give the role back; or keep it a moment, for who is about to write again."""
+        if self._closed or not self._turn.role.keeps:
+            self._turn.give()
+            return
+        self._rested_at = time.monotonic()
+        if not self._rests:
+            self._rests = True
+            self._background_gate.put(None)
+
+    def _end_rest(self) -> None:
+        """Nobody wrote for a moment: let others have the role. By the background thread."""
+        with self._lock:
+            if self._leading or not self._turn.role.held:
+                self._rests = self._turn.role.held
+            elif time.monotonic() - self._rested_at >= REST_S:
+                self._rests = False
+                self._turn.give()
+
     def _promote_background(self) -> None:
         self._background.start()
         self._background_gate.put(None)
@@ -346,7 +355,11 @@ class Committer:
 
     def _run_background(self) -> None:
         while True:
-            self._background_gate.get()
+            try:
+                self._background_gate.get(timeout=REST_S if self._rests else None)
+            except Empty:
+                self._end_rest()
+                continue
             with self._lock:
                 leads, self._background_leads = self._background_leads, False
                 if leads:
@@ -362,7 +375,7 @@ class Committer:
                 group = self._take_group()
                 while group:
                     self._write(group, None)
-                    ends = self._closed or self._turn.role.wanted
+                    ends = self._closed or self._turn.role.is_due
                     group = [] if ends else self._take_group()
         finally:
             self._hand_over()
@@ -375,11 +388,6 @@ class Committer:
 def _open_gate(gate: threading.Lock) -> None:
     with contextlib.suppress(RuntimeError):  # it was opened before an interruption
         gate.release()
-
-
-def _is_awaited(request: CommitRequest) -> bool:
-    """Whether somebody is to be told; an interrupted leader's own request is nobody's."""
-    return request.gate is not None or request.on_done is not None
 
 
 # What a thread is in that has the lead: seen from outside by its frames.

@@ -9,14 +9,17 @@ are; ``exclusive=True`` holds it, and the role, alone and for life.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 
-from merkql.errors import DirectoryLockedError
+from merkql.errors import DirectoryLockedError, WriterTimeoutError
 from merkql.storage import layout
 from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
 
+logger = logging.getLogger("merkql.storage")
+KEEP_S = 0.002  # for who waited in line: a hand-over costs as much as half a small group
 LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
 _ENTER_STEP_S = 0.001
 _HOLDER_SIZE = 256
@@ -33,7 +36,7 @@ class WriterRole:
         self.taken_at = 0.0  # time.monotonic() of the last taking
         self.exclusive = False
         self._maybe_held = False  # set before the system is asked: an interruption may come between
-        self._looked_at = 0.0
+        self._keep_until = self._looked_at = 0.0
         self._inode = 0
         self._role = self._queue = self._sharers = -1
         with telling_unwritable(root, READ_INSTEAD):
@@ -92,7 +95,18 @@ class WriterRole:
                     self._files.unlock(queue)
             if self._role == role:
                 self._settle(look=True)
+        self._keep_until = self.taken_at + KEEP_S
         return True
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it may be kept for another group although somebody waits: it was waited for."""
+        return self.held and time.monotonic() < self._keep_until
+
+    @property
+    def is_due(self) -> bool:
+        """Whether another process waits for the role, and its turn has come."""
+        return not self.keeps and self.wanted
 
     def wait(self, timeout_s: float) -> bool:
         """Take the role outside the line, by looking often; False when the time is out."""
@@ -117,6 +131,7 @@ class WriterRole:
         """Let the next have the role; does nothing where it is held for life."""
         if self._maybe_held and not self.exclusive:
             self.held = self._maybe_held = False
+            self._keep_until = 0.0
             self._files.unlock(self._role)
 
     def is_last(self) -> bool:
@@ -193,6 +208,28 @@ class WriterRole:
     def _signature(self) -> str:
         text = self._files.read(self._role, _HOLDER_SIZE, 0).decode(errors="replace")
         return text.strip("\0\n")
+
+
+class Patience:
+    """How long one call waits for another process to give the role up, and what it says then."""
+
+    def __init__(self, role: WriterRole, timeout_s: float) -> None:
+        self._role = role
+        self._timeout_s = timeout_s
+        self._began = time.monotonic()
+        self._told = False
+
+    def check(self) -> None:
+        """Log who has the role, once; ``WriterTimeoutError`` when it took too long."""
+        if self._role.held:
+            return
+        waited_s = time.monotonic() - self._began
+        if waited_s >= self._timeout_s:
+            raise WriterTimeoutError(self._role.holder(), waited_s)
+        if not self._told:
+            self._told = True
+            holder = self._role.holder()
+            logger.warning("waiting for %s, which has the writer role and keeps it", holder)
 
 
 def program_name() -> str:

@@ -68,6 +68,11 @@ class CommitRequest:
         self.on_done: Callable[[CommitRequest], None] | None = None
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether somebody is to be told; an interrupted leader's own request is nobody's."""
+        return self.gate is not None or self.on_done is not None
+
+    @property
     def settled(self) -> bool:
         """Whether it is known what became of the request."""
         return self.written or self.error is not None
