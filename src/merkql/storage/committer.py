@@ -59,8 +59,7 @@ class Committer:
         self._background = Worker("merkql-commit", self._run_background, on_thread)
         self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
         self._background_leads = False
-        self._rests = False  # the role is kept, without a leader
-        self._rested_at = 0.0
+        self._rests, self._rested_at = False, 0.0  # the role is kept, without a leader
 
     def commit(self, request: CommitRequest) -> None:
         """Return when the request is committed, as durable as it asked; raise its error."""
