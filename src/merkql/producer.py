@@ -13,7 +13,7 @@ from typing import Any, Protocol, overload
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
 from merkql.delivery import Delivery, Filling, Place
-from merkql.errors import ClosedError, RecordTooLargeError, again
+from merkql.errors import ClosedError, RecordTooLargeError, UnknownTopicError, again
 from merkql.partitioners import Partitioner, murmur2
 from merkql.routing import Routed, is_durable, log_of
 from merkql.storage.committer import Committer
@@ -95,7 +95,12 @@ class Producer:
         accumulator.add_record(record)
         _check_size(accumulator, log)
         request = CommitRequest([(log, accumulator)], durable=is_durable(target))
-        self._committer.commit(request)
+        try:
+            self._committer.commit(request)
+        except UnknownTopicError:
+            if not target.deleted:
+                raise
+            return self.send(record)  # another process deleted the topic: to what it is now
         return RecordMetadata(
             target.name, index, request.first_offsets[0], accumulator.timestamp_ms(0)
         )
@@ -116,7 +121,12 @@ class Producer:
         for log, accumulator in routed.parts:
             _check_size(accumulator, log)
         request = CommitRequest(routed.parts, durable=routed.durable)
-        self._committer.commit(request)
+        try:
+            self._committer.commit(request)
+        except UnknownTopicError:
+            if not routed.is_outdated:
+                raise
+            return self.send_batch(records)
         next_of = [
             iter(accumulator.metadata(log.id.topic, log.id.index, first)).__next__
             for (log, accumulator), first in zip(routed.parts, request.first_offsets, strict=True)
@@ -150,7 +160,14 @@ class Producer:
             log = log_of(target, index)
             _check_size(accumulator, log)
             request = CommitRequest([(log, accumulator)], durable=is_durable(target))
-            self._committer.commit(request)
+            try:
+                self._committer.commit(request)
+            except UnknownTopicError:
+                if not target.deleted:
+                    raise
+                return self.send_values(
+                    topic, values, keys=keys, partition=partition, timestamps_ms=timestamps_ms
+                )
             first = request.first_offsets[0]
             return range(first, first + len(accumulator))
         times = timestamps_ms if timestamps_ms is not None else itertools.repeat(None)

@@ -45,6 +45,11 @@ class Routed:
         self._now_ms = now_ms
         self._topics: dict[str, tuple[Topic, list[_Part | None]]] = {}
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a topic was deleted since the records were sorted."""
+        return any(topic.deleted for topic, _ in self._topics.values())
+
     def add(self, records: list[ProducerRecord], *, by_key: Partitioner) -> None:
         """Put each record where its topic, partition and key say.
 

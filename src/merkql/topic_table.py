@@ -290,8 +290,10 @@ class TopicTable:
     def _forget(self, topic: Topic | None) -> None:
         """Another process deleted the topic: no descriptor of its files may stand for new ones."""
         if topic is not None:
-            self._engine.pool.forget(topic.directory, below=True)
             topic.retire()
+            for log in topic.opened_logs():
+                self._engine.forget(log)
+            self._engine.pool.forget(topic.directory, below=True)
 
     def _note_damage(self, entry: str, damage: MerkqlError) -> None:
         """Keep it for who asks for the topic; logged when it is news."""

@@ -74,7 +74,7 @@ class Engine:
         self.news.on_topics = self.arrivals.note_topics
         self.partitions.on_reader = self.arrivals.follow_anew
         self.partitions.refresh_topics = self.take_in_topics
-        self.maintenance = Maintenance(apply_retention, self, self._add_thread)
+        self.maintenance = Maintenance(apply_retention, self, self.threads.append)
         self.committer: Committer | None = None
         self._opener = 0  # the thread that has the role while there is no lead to hold
         self._joined: SharedState | None = None  # what others left that write here too
@@ -92,7 +92,7 @@ class Engine:
             )
             self._opener = threading.get_ident()
             state = turn.left_state()
-            if not first and state is not None and not (state.busy or state.failed):
+            if not first and state is not None and state.is_settled(self._boot_id):
                 self._joined = state
                 turn.begin_session(state.session, clean=state.began_clean)
             else:
@@ -120,11 +120,11 @@ class Engine:
             turn.start(wal)
         sections.clear()
         if self.committer is None:
-            self._hasher = Hasher(self._add_thread)
+            self._hasher = Hasher(self.threads.append)
             work, unsay, timeout_s = self.maintenance.wake, self.unsay_clean, self.access.timeout_s
             self.writer = Writer(turn, self.arrivals, work, self._hasher, unsay_clean=unsay)
             self.pool.on_failed_sync = self.writer.fail
-            self.committer = Committer(self.writer, turn, self._add_thread, timeout_s=timeout_s)
+            self.committer = Committer(self.writer, turn, self.threads.append, timeout_s=timeout_s)
             self.maintenance.serve(self.writer)
 
     def opened(self) -> None:
@@ -209,10 +209,12 @@ class Engine:
         self.arrivals.announce_topics()
 
     def forget(self, log: PartitionLog) -> None:
-        """The partition is deleted; by the leader only."""
+        """The partition is deleted, here or by another process."""
         log.retire()
-        self.writer.forget(log)
-        del self.partitions.logs[log.directory]
+        if self.committer is not None:
+            self.writer.forget(log)
+        if self.partitions.logs.get(log.directory) is log:
+            del self.partitions.logs[log.directory]
         self.pool.forget(log.directory, below=True)
 
     def sync_records(self) -> None:
@@ -347,19 +349,19 @@ class Engine:
             raise WriterTimeoutError(turn.role.holder(), self.access.timeout_s)
         self._opener = threading.get_ident()
         writer.complete_pending()
-        if self.discards:
+        if self.discards or turn.say_failed():
             return
-        if writer.failure is None:
-            turn.begin()
-            if turn.role.is_last():
-                self._close_log()
-                return
+        turn.begin()
+        if turn.role.is_last():
+            self._close_log()
+        else:
             writer.wal.sync()
-        turn.publish()
+            turn.publish()
 
     def _close_log(self) -> None:
         """A clean close: every file ends where it should, is durable, and a mark says so."""
         turn, wal = self.turn, self.writer.wal
+        turn.mark_busy()  # who is there after all, unseen for a removed lock file, recovers
         clean = False
         try:
             for log in dict.fromkeys([*self.live_logs(), *self.partitions.logs.values()]):
@@ -386,9 +388,6 @@ class Engine:
         for frame in content.frames:
             for section in frame.sections:
                 sections.setdefault((section.topic_id, section.partition), []).append(section)
-
-    def _add_thread(self, thread: threading.Thread) -> None:
-        self.threads.append(thread)
 
 
 def _disown_all() -> None:

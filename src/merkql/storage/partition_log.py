@@ -227,7 +227,7 @@ class PartitionLog:
         end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
         active = self.active if same else None
         sealed = self.segments
-        if active is None or page.start_offset != self.start_offset or not sealed:
+        if active is None or page.start_offset != self.start_offset or not (sealed and self.page):
             sealed = list_sealed(self.pool, self.directory, page.segment_offset, sealed)
         if active is None:
             active = ActiveSegment(self.pool, self.directory, page.segment_offset, end)
@@ -360,8 +360,8 @@ class PartitionLog:
         """Give back the space reserved for hashes and not used."""
         self.tree.truncate(self.end_offset)
         self._space.forget()
-        if self.settings.erasable:
-            path = layout.tree_salts(self.tree.directory)
+        path = layout.tree_salts(self.tree.directory)
+        if self.settings.erasable and self.pool.exists(path):
             self.pool.truncate(path, self.end_offset * SALT_SIZE)
 
     def _sync_salts_and_names(self) -> None:

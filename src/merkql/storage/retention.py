@@ -28,7 +28,7 @@ from merkql.storage.offset_index import (
     running_entries,
 )
 from merkql.storage.partition_log import BATCH_SIZE_COMPRESSED, PartitionLog
-from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.segment import SealedSegment, Segment, list_sealed, scan_segment
 from merkql.storage.start_file import write_start
 
 logger = logging.getLogger("merkql.retention")
@@ -151,6 +151,8 @@ def _records_at(log: AnyLog, segment: Segment, entry: IndexEntry, first: int) ->
 
 def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
     """Move the start and remove the segments below it; how many bytes went. By the leader only."""
+    # Another process may have rewritten a segment, which says nothing on the tail page.
+    log.segments = list_sealed(log.pool, log.directory, log.active.first_offset, log.segments)
     start = visible_start(log, retention, now_ms)
     if start == log.end_offset and log.active.end_position and start > log.active.first_offset:
         log.roll()

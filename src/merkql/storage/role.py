@@ -17,6 +17,7 @@ import time
 from merkql.errors import DirectoryLockedError, WriterTimeoutError
 from merkql.storage import layout
 from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
+from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.storage")
 KEEP_S = 0.002  # for who waited in line: a hand-over costs as much as half a small group
@@ -53,7 +54,6 @@ class WriterRole:
             if exclusive or self._is_held_for_life() or time.monotonic() > deadline:
                 raise DirectoryLockedError(self._root, self.holder())
             time.sleep(_ENTER_STEP_S)
-        holder = self.holder()
         self.exclusive = exclusive
         self.sign()  # before the next line: who finds that lock taken asks who took it
         first = self._files.lock(self._sharers, wait=False)
@@ -61,10 +61,14 @@ class WriterRole:
             self.exclusive = False
             self.sign()
             self.give()
-            raise DirectoryLockedError(self._root, holder)
-        if not exclusive:
-            self._files.lock(self._sharers, exclusive=False)
+            raise self._refusal()
+        if not exclusive and not self._files.lock(self._sharers, exclusive=False, wait=False):
+            raise self._refusal()  # its lock file was removed, and it is there all the same
         return first
+
+    def _refusal(self) -> DirectoryLockedError:
+        """What the system says of who is there; the lock file names only who wrote last."""
+        return DirectoryLockedError(self._root, holders_of(layout.writer_sharers(self._root)))
 
     def try_take(self) -> bool:
         """Take the role if it is free and nobody waits for it."""
@@ -87,6 +91,8 @@ class WriterRole:
             if queue < 0:
                 return False
             self._files.lock(queue)
+            if self._queue != queue:
+                return False  # closed meanwhile: the other number may be another file's now
             try:
                 self._maybe_held = True
                 self._files.lock(role)

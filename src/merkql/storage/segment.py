@@ -275,10 +275,13 @@ def list_sealed(
     """The segments before the one that begins at ``last``; those ``known`` are used again."""
     before = {segment.first_offset: segment for segment in known}
     firsts = [first for first in offsets_on_disk(pool, directory) if first <= last]
-    return tuple(
-        before.get(first) or SealedSegment(pool, directory, first, following)
-        for first, following in itertools.pairwise(firsts)
-    )
+    sealed = []
+    for first, following in itertools.pairwise(firsts):
+        segment = before.get(first)
+        if segment is None or segment.end_offset > following:  # it was rewritten from there on
+            segment = SealedSegment(pool, directory, first, following)
+        sealed.append(segment)
+    return tuple(sealed)
 
 
 @dataclass(frozen=True, slots=True)

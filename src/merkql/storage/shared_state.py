@@ -67,6 +67,10 @@ class SharedState:
     live_count: int = 0  # partitions written to in this session
     files: list[WalFileState] = field(default_factory=list)
 
+    def is_settled(self, boot_id: bytes) -> bool:
+        """Whether another can go on from here as it is, since this start of the machine."""
+        return self.boot_id == boot_id and not (self.busy or self.failed)
+
 
 class SharedStateFile:
     """The file, open; several processes hold it open at once."""

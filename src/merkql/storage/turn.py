@@ -79,6 +79,7 @@ class Turn:
         self._version = time.time_ns()  # unlike any before where no state is left
         self._topics_version = 0
         self._begun = False
+        self._busy = False  # in the middle of something that a successor cannot go on with
         self._led: list[PartitionLog] = []
         self._live_said = 0  # how many of ``live`` the state file counts
 
@@ -121,9 +122,10 @@ class Turn:
 
     def begin_session(self, session: int, *, clean: bool) -> None:
         """Open partitions for this session from now on; by a holder of the role."""
-        self.session = session
+        self.session = session or 1  # 0 is what a partition knows of none
         self.began_clean = self.mark_there = clean
         self.live.clear()
+        self._live_said = 0
 
     def start(self, wal: Wal) -> None:
         """Begin writing with a fresh WAL, whatever an earlier session left."""
@@ -158,14 +160,18 @@ class Turn:
         news = self._file.news()
         if news != self._news:
             state = self._file.read()
-            if state is None or state.busy or state.failed:
+            if state is None or not state.is_settled(self._boot_id):
                 self._owner.recover()
             else:
                 self._adopt(state)
         if not self.role.exclusive:
             frame = self.wal.unfinished()
             if frame is not None:
-                self._owner.finish_group(frame)
+                try:
+                    self._owner.finish_group(frame)
+                except BaseException:
+                    self.forget()  # the WAL as it is known here is ahead of the partitions
+                    raise
         self._begun = True
 
     def lead(self, log: PartitionLog) -> None:
@@ -189,6 +195,10 @@ class Turn:
         if time.monotonic() - self.role.taken_at < STOPPED_S or self.role.exclusive:
             return
         if not self.role.is_in_place or self._file.news() != self._news:
+            for log in self._led:
+                log.led = False
+            self._led.clear()
+            self.forget()  # what is known here is not to be told to anybody
             raise WriterFailedError(
                 "the writer role was taken from this process while it stood still: its lock file "
                 "was removed or replaced; close the broker and open it again"
@@ -196,16 +206,24 @@ class Turn:
 
     def mark_busy(self) -> None:
         """From here until the next ``publish`` a successor has to recover."""
-        self._write(busy=True)
+        self._busy = True
+        self._write()
 
     def publish(self, *, topics: bool = False) -> None:
         """Say that what was written is to be seen, by everybody."""
         self._version += 1
         self._topics_version += topics
+        self._busy = False
         self._write()
         led, self._led = self._led, []
         for log in led:
             log.seen, log.led = self._version, False
+
+    def say_failed(self) -> bool:
+        """Have whoever writes next recover if a sync failed here, unless somebody did already."""
+        if self.failed and self._file.news() == self._news:
+            self._write()
+        return self.failed
 
     def give(self) -> None:
         """End the turn; who waits for the role has it next."""
@@ -226,13 +244,13 @@ class Turn:
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, *, busy: bool = False) -> None:
+    def _write(self) -> None:
         state = SharedState(
             boot_id=self._boot_id,
             session=self.session,
             version=self._version,
             topics_version=self._topics_version,
-            busy=busy,
+            busy=self._busy,
             failed=self.failed,
             damaged=self.damaged,
             began_clean=self.began_clean,
@@ -246,10 +264,11 @@ class Turn:
 
     def _adopt(self, state: SharedState) -> None:
         """Go on where another process left off."""
-        known = len(self.live)
+        known = min(self._live_said, state.live_count)
         if state.session != self.session:
             self.session, known = state.session, 0
-            self.live.clear()
+        for key in list(self.live)[known:]:
+            del self.live[key]
         added = self._file.live(known, state.live_count)
         if added is None:
             self._owner.recover()
@@ -258,7 +277,11 @@ class Turn:
         self._live_said = state.live_count
         self.began_clean, self.mark_there = state.began_clean, state.mark_there
         self.damaged = self.damaged or state.damaged
-        self.wal.restore(state)
+        try:
+            self.wal.restore(state)
+        except FileNotFoundError:  # somebody removed it: what is left is what a crash leaves
+            self._owner.recover()
+            return
         self._version = state.version
         self._news = self._file.news()
         self.others_wrote = self.has_company = True

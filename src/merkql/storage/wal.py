@@ -273,6 +273,8 @@ class Wal:
             # gone again, must not ask for groups in a file that is not there.
             everything.sort(key=lambda file: file.last_sequence, reverse=True)
             self._remove(everything)
+            for _, path in wal_files(self._files, self._directory):
+                self._files.remove(path)  # made by a process that died before it said so
             if everything:
                 self._files.sync_directory(self._directory)
             return

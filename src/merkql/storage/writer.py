@@ -224,7 +224,10 @@ class Writer:
         if not live:
             return None
         prepared = [log.encode(accumulators) for log, accumulators in batches.items()]
-        durable = any(request.durable for request in live)
+        # As the topic says now: another process may have altered it since the record was sent.
+        durable = any(request.durable for request in live) or any(
+            log.settings.durable for log in batches
+        )
         return _Pending(live, prepared, places, self.wal.last_sequence + 1, durable)
 
     def _reserve(
