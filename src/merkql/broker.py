@@ -202,6 +202,9 @@ class Broker:
         Closing twice is fine. Raises what closing a consumer or the last sync raised, after the
         directory is free all the same.
         """
+        if self._engine.disowned:  # the lock may be held by a thread of the parent
+            self.closed = True
+            return
         with self._lock:
             if self.closed:
                 return

@@ -165,7 +165,7 @@ class Group:
             yield
         finally:
             _lock_files.discard(descriptor)
-            self.files.close(descriptor)  # and the lock with it
+            self.files.release(descriptor)
 
     def _lock(self, descriptor: int, *, exclusive: bool) -> None:
         """Not a call that blocks: whoever has the lock may be stopped, for ever."""

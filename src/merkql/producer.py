@@ -208,9 +208,9 @@ class Producer:
         Blocks while more than 32 MiB wait for the disk. Bad arguments raise here, not later.
         """
         record = _as_record(topic, value, key, headers, partition, timestamp_ms)
-        if self._closed_reason:
-            self._check_open()
         committer = self._committer
+        if self._closed_reason or committer.disowned:
+            self._check_open()
         committer.wait_for_room()
         now_ms = time.time_ns() // 1_000_000
         while True:
@@ -266,6 +266,8 @@ class Producer:
 
         Returns how many records are still on their way after ``timeout`` seconds: 0 for none.
         """
+        if self._committer.disowned:
+            return 0  # the parent of this fork has them
         with self._lock:
             self._flushed.wait_for(lambda: not self._undelivered or self._committer.closed, timeout)
             return sum(request.count for request in list(self._undelivered))
@@ -296,7 +298,7 @@ class Producer:
                 self._flushed.notify_all()
 
     def _check_open(self) -> None:
-        if self._closed_reason:
+        if self._closed_reason or self._committer.disowned:  # the latter before any lock
             self._broker.committer()  # which says so if it is the broker that is closed
             raise ClosedError(self._closed_reason)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment, kill -9 at any moment, forks: real processes, real signals.
+"""Ctrl-C at any moment, kill -9 at any moment: real processes, real signals.
 
 Goal: an interrupted call loses and doubles nothing, and the broker goes on. What was acknowledged
 is kept outside the broker, by the parent process or in a list the interruption cannot reach.
@@ -7,16 +7,13 @@ is kept outside the broker, by the parent process or in a list the interruption 
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from merkql import Broker, ClosedError
+from merkql import Broker
 from support import children
 
 INTERRUPTED = """
@@ -171,96 +168,3 @@ def test_a_writer_of_many_kinds_is_killed_at_random(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_writer_of_many_kinds_is_killed_at_random_many_times(tmp_path: Path) -> None:
     killed_writers(tmp_path, 60)
-
-
-@pytest.fixture
-def forked() -> Iterator[list[int]]:
-    """Children to wait for."""
-    pids: list[int] = []
-    yield pids
-    for pid in pids:
-        _, status = os.waitpid(pid, 0)
-        assert status == 0
-
-
-def test_a_forked_child_leaves_the_log_to_its_parent(tmp_path: Path, forked: list[int]) -> None:
-    """It closes, drops, even tries to send: nothing of that touches the parent's files."""
-    broker = Broker.open(tmp_path)
-    producer = broker.producer()
-    for _ in range(10):
-        producer.send("t", b"before")
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            producer.send("t", b"child")
-        except ClosedError:
-            broker.close()
-            code = 0
-        os._exit(code)
-    forked.append(pid)
-    for _ in range(10):
-        producer.send("t", b"after")
-    os.waitpid(forked.pop(), 0)
-    assert producer.send("t", b"last").offset == 20
-    broker.close()
-    with Broker.open(tmp_path) as again:
-        assert len(again.topic("t").partition(0).read_range(0, 21)) == 21
-
-
-def test_a_forked_child_removes_no_temporary_directory(forked: list[int]) -> None:
-    with Broker.temporary() as broker:
-        broker.producer().send("t", b"x")
-        pid = os.fork()
-        if pid == 0:
-            broker.close()
-            del broker
-            os._exit(0)
-        forked.append(pid)
-        os.waitpid(forked.pop(), 0)
-        assert broker.producer().send("t", b"y").offset == 1
-
-
-def test_a_forked_child_can_open_the_directory_once_it_is_free(
-    tmp_path: Path, forked: list[int]
-) -> None:
-    with Broker.open(tmp_path) as broker:
-        broker.producer().send("t", b"x")
-        gate, opened = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.read(gate, 1)
-            with Broker.open(tmp_path) as own:
-                offset = own.producer().send("t", b"child").offset
-            os._exit(0 if offset == 1 else 1)
-        forked.append(pid)
-    os.write(opened, b"x")
-    _, status = os.waitpid(forked.pop(), 0)
-    assert status == 0
-    os.close(gate)
-    os.close(opened)
-
-
-def test_a_fork_while_threads_write_hangs_nobody(tmp_path: Path, forked: list[int]) -> None:
-    with Broker.open(tmp_path) as broker:
-        producer = broker.producer()
-        done = threading.Event()
-
-        def work() -> None:
-            while not done.is_set():
-                producer.send("t", b"x")
-
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for _ in range(5):
-            pid = os.fork()
-            if pid == 0:
-                broker.close()
-                os._exit(0)
-            forked.append(pid)
-            os.waitpid(forked.pop(), 0)
-        done.set()
-        for thread in threads:
-            thread.join()
-        broker.topic("t").partition(0).verify()

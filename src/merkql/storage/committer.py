@@ -54,7 +54,8 @@ class Committer:
         self._leader = 0  # the thread that has the lead, while there is one
         self._in_hand: list[CommitRequest] = []  # taken from the queue, not told yet
         self._in_exclusive = False
-        self._closed = False
+        self.closed = False  # nothing more will be committed here
+        self.disowned = False  # by a fork
         self._closed_reason = "the broker is closed"
         self._background = Worker("merkql-commit", self._run_background, on_thread)
         self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
@@ -96,7 +97,7 @@ class Committer:
             return True  # as nearly always: without the lock
         with self._lock:  # not the condition: see storage.arrivals
             return self._room.wait_for(
-                lambda: self._queued_bytes < QUEUE_BYTES_MAX or self._closed, timeout
+                lambda: self._queued_bytes < QUEUE_BYTES_MAX or self.closed, timeout
             )
 
     def enqueue(self, request: CommitRequest) -> None:
@@ -129,16 +130,11 @@ class Committer:
         requests = list(self._queue)
         return sum(len(records) for request in requests for _, records in list(request.parts))
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more will be committed here."""
-        return self._closed
-
     def close(self) -> None:
         """Refuse what comes now, wait until what came before is committed."""
         with self.exclusive():
             with self._lock:
-                self._closed = True
+                self.closed = True
                 late = list(self._queue)
                 self._queue.clear()
             for request in late:
@@ -149,16 +145,20 @@ class Committer:
 
     def stop(self) -> None:
         """Have the background thread end after the group in hand; wait for that, but not long."""
-        self._closed = True
+        self.closed = True
         self._background_gate.put(None)
         self._background.join(LOST_LEAD_S)  # one that waits for another process is left behind
 
     def disown(self, reason: str) -> None:
-        """In a forked child: refuse everything; a lock held at the fork is nobody's now."""
+        """In a forked child: refuse everything; what is on its way is in the parent's hands."""
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        self._closed = True
+        self.closed = self.disowned = True
         self._closed_reason = reason
+        for request in [*self._queue, *self._in_hand]:
+            if not request.done:
+                request.error, request.done = ClosedError(reason), True
+        self._queue.clear()
 
     def _enter(self, request: CommitRequest) -> None:
         """Return with the lead, or with the request done."""
@@ -330,7 +330,7 @@ class Committer:
 
     def _rest(self) -> None:
         """Give the role back; or keep it a moment, for who is about to write again."""
-        if self._closed or not self._turn.role.keeps:
+        if self.closed or not self._turn.role.keeps:
             self._turn.give()
             return
         self._rested_at = time.monotonic()
@@ -365,7 +365,7 @@ class Committer:
                     self._leader = threading.get_ident()
             if leads:
                 self._lead_without_waiter()
-            elif self._closed:
+            elif self.closed:
                 return
 
     def _lead_without_waiter(self) -> None:
@@ -374,13 +374,13 @@ class Committer:
                 group = self._take_group()
                 while group:
                     self._write(group, None)
-                    ends = self._closed or self._turn.role.is_due
+                    ends = self.closed or self._turn.role.is_due
                     group = [] if ends else self._take_group()
         finally:
             self._hand_over()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise ClosedError(self._closed_reason)
 
 

@@ -155,7 +155,7 @@ def _create(files: Files, root: str) -> DirectoryInfo:
             return read_mark(files, root)
         return _fill(files, root)
     finally:
-        files.close(descriptor)
+        files.release(descriptor)
 
 
 def _refuse_foreign(files: Files, root: str) -> None:

@@ -78,9 +78,9 @@ class Engine:
         self.committer: Committer | None = None
         self._opener = 0  # the thread that has the role while there is no lead to hold
         self._joined: SharedState | None = None  # what others left that write here too
+        _engines.add(self)
         if not access.read_only:
             self._enter(files)
-        _engines.add(self)
 
     def _enter(self, files: Files) -> None:
         """Take the writer role and see whether others write here already."""
@@ -300,8 +300,6 @@ class Engine:
 
     def close(self) -> None:
         """Make everything durable and say so, give the role back; the caller closed the rest."""
-        if self.disowned:
-            return
         self.closed_reason = f"the broker of {self.root} is closed"
         try:
             if self.committer is not None:
@@ -315,6 +313,8 @@ class Engine:
 
     def abandon(self) -> None:
         """Let go of everything without a word to the disk, as a crash would."""
+        if self.disowned:
+            return
         self.closed_reason = self.closed_reason or f"the broker of {self.root} is closed"
         self.maintenance.stop()
         if self.committer is not None:
@@ -332,13 +332,15 @@ class Engine:
             "open the directory again here"
         )
         self.disowned = True
+        self.pool.disown()
         if self.committer is not None:
             self.committer.disown(self.closed_reason)
+            self.writer.wal.disown()
         self._let_go()
 
     def _let_go(self) -> None:
         """Close the files of the role: the kernel frees it."""
-        if not self.read_only:
+        if self.partitions.turn is not None:
             self.turn.role.close()
         self.news.close()
 

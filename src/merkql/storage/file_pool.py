@@ -164,6 +164,17 @@ class FilePool:
                 _, entry = self._open.popitem()
                 self._close_or_doom(entry)
 
+    def disown(self) -> None:
+        """In a forked child: close what the parent has open, else its space is never given back.
+
+        Whoever held the lock at the fork, and whatever was in use then: that is in the parent.
+        """
+        self._lock = threading.Lock()
+        entries, self._open = list(self._open.values()), {}
+        for entry in [one for one in entries if not one.closed]:
+            descriptor, entry.descriptor, entry.closed = entry.descriptor, -1, True
+            self.files.close(descriptor)
+
     def _pin(self, path: str, *, write: bool = False) -> _Open:
         entry = self._open.get(path)
         if entry is not None and (entry.writable or not write):

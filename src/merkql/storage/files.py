@@ -178,6 +178,13 @@ class Files:
     def unlock(self, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
+    def release(self, descriptor: int) -> None:
+        """Unlock and close a lock file: a child that was forked meanwhile may have it open too."""
+        try:
+            self.unlock(descriptor)
+        finally:
+            self.close(descriptor)
+
 
 class VolatileFiles(Files):
     """For data that need not survive the machine: a sync does nothing."""

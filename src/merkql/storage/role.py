@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+import weakref
 
 from merkql.errors import DirectoryLockedError, WriterTimeoutError
 from merkql.storage import layout
@@ -25,6 +26,7 @@ LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is stil
 _ENTER_STEP_S = 0.001
 _HOLDER_SIZE = 256
 _EXCLUSIVE = ", exclusive"
+_all: weakref.WeakSet[WriterRole] = weakref.WeakSet()
 
 
 class WriterRole:
@@ -40,6 +42,7 @@ class WriterRole:
         self._keep_until = self._looked_at = 0.0
         self._inode = 0
         self._role = self._queue = self._sharers = -1
+        _all.add(self)  # first: another thread may fork while this one opens a directory
         with telling_unwritable(root, READ_INSTEAD):
             self._open()
 
@@ -154,7 +157,14 @@ class WriterRole:
         return self._signature().removesuffix(_EXCLUSIVE) or "another process"
 
     def close(self) -> None:
-        """Let go of everything. In a forked child this leaves all locks with the parent."""
+        """Let go of everything."""
+        for descriptor in (self._role, self._sharers):
+            if descriptor >= 0:
+                self._files.unlock(descriptor)  # a fork of this moment may have it open
+        self.disown()
+
+    def disown(self) -> None:
+        """In a forked child: close the files, which leaves all locks with the parent."""
         descriptors = (self._role, self._queue, self._sharers)
         self.held = self._maybe_held = False
         self._role = self._queue = self._sharers = -1
@@ -241,3 +251,11 @@ class Patience:
 def program_name() -> str:
     """What this process is called in messages to others."""
     return os.path.basename(sys.argv[0] if sys.argv else "") or "python"
+
+
+def _close_in_child() -> None:
+    for role in list(_all):
+        role.disown()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

@@ -112,7 +112,8 @@ class SharedStateFile:
         return whole if len(whole) == len(found) else None
 
     def close(self) -> None:
-        self._files.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        self._files.close(descriptor)
 
 
 def encode(state: SharedState) -> bytes:

@@ -281,6 +281,13 @@ class Wal:
         for file in everything:
             self._files.close(file.descriptor)
 
+    def disown(self) -> None:
+        """In a forked child: close the files, which are the parent's."""
+        self._lock = threading.Lock()
+        for file in {file.number: file for file in self._take_all()}.values():
+            descriptor, file.descriptor = file.descriptor, -1
+            self._files.close(descriptor)
+
     def _take_all(self) -> list[WalFile]:
         with self._lock:
             everything = [*self._free, *self._retired, *self._surplus, *self._made]

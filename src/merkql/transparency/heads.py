@@ -87,7 +87,7 @@ class Heads:
             finally:
                 files.close(descriptor)
         finally:
-            files.close(lock)
+            files.release(lock)
 
     def _path(self, origin: str) -> str:
         return os.path.join(self.directory, sha256(origin.encode()).hexdigest())

@@ -103,7 +103,7 @@ def _locked(files: Files, directory: str) -> Iterator[None]:
         files.lock(descriptor)
         yield
     finally:
-        files.close(descriptor)
+        files.release(descriptor)
 
 
 class _Publication:
