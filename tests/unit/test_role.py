@@ -1,0 +1,212 @@
+"""The writer role: who has it, who waits, who is refused, and what is said of the holder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merkql import Broker, DirectoryLockedError, WriterFailedError, WriterTimeoutError
+from merkql.storage import layout, turn
+from merkql.storage.files import Files
+from merkql.storage.role import WriterRole, program_name
+from support import children
+
+DEADLINE_S = 30.0
+HOLDS = """
+import sys
+from merkql import Broker
+broker = Broker.open(sys.argv[1], exclusive=sys.argv[2] == "exclusive")
+broker.create_topic("t")
+if sys.argv[2] == "turn":
+    broker._engine.turn.take()  # in the middle of a group, for all that others see
+print("has it", flush=True)
+sys.stdin.readline()
+broker.close()
+"""
+
+
+def role_of(path: Path, *, exclusive: bool = False) -> WriterRole:
+    role = WriterRole(Files(), str(path))
+    try:
+        role.enter(exclusive=exclusive, timeout_s=5)
+    except DirectoryLockedError:
+        role.close()
+        raise
+    return role
+
+
+def until(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not happens():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
+def test_the_first_to_enter_is_told_so_and_the_next_not(tmp_path: Path) -> None:
+    roles = [WriterRole(Files(), str(tmp_path)) for _ in range(3)]
+    firsts = []
+    for role in roles:
+        firsts.append(role.enter(exclusive=False, timeout_s=5))
+        role.give()
+    assert firsts == [True, False, False]
+    for number, role in enumerate(roles):
+        assert role.wait(5)
+        assert role.is_last() == (number == 2)
+        role.close()
+
+
+def test_who_had_the_role_last_stands_behind_who_waits(tmp_path: Path) -> None:
+    one = role_of(tmp_path)
+    one.give()
+    other = role_of(tmp_path)
+    order: list[str] = []
+
+    def waits() -> None:
+        assert one.take()
+        order.append("one")
+        one.give()
+
+    thread = threading.Thread(target=waits)
+    thread.start()
+    until(lambda: other.wanted)
+    assert other.is_due
+    other.give()
+    assert other.take()
+    order.append("other")
+    other.give()
+    thread.join(DEADLINE_S)
+    assert order == ["one", "other"]
+    for role in (one, other):
+        role.close()
+
+
+def test_a_role_that_is_closed_while_it_waits_does_not_get_it(tmp_path: Path) -> None:
+    one = role_of(tmp_path)
+    one.give()
+    other = role_of(tmp_path)
+    got: list[bool] = []
+    thread = threading.Thread(target=lambda: got.append(one.take()))
+    thread.start()
+    until(lambda: other.wanted)
+    one.close()
+    other.give()
+    thread.join(DEADLINE_S)
+    assert got == [False]
+    assert other.wait(DEADLINE_S)  # nobody has it: the closed one let go
+    other.close()
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_an_exclusive_holder_refuses_everybody_at_once(tmp_path: Path, second: bool) -> None:
+    one = role_of(tmp_path, exclusive=True)
+    one.give()  # it does not
+    assert one.held
+    with pytest.raises(DirectoryLockedError, match=f"process {os.getpid()} .*read_only=True"):
+        role_of(tmp_path, exclusive=second)
+    one.close()
+    role_of(tmp_path, exclusive=second).close()
+
+
+def test_an_exclusive_one_is_refused_while_anybody_is_there(tmp_path: Path) -> None:
+    one = role_of(tmp_path)
+    one.give()
+    with pytest.raises(DirectoryLockedError, match=f"process {os.getpid()} "):
+        role_of(tmp_path, exclusive=True)
+    again = role_of(tmp_path)  # and says no longer that it has it for life
+    again.give()
+    for role in (one, again):
+        role.close()
+
+
+def test_the_refusal_names_who_is_there_not_who_wrote_last(tmp_path: Path) -> None:
+    with children.start(HOLDS, tmp_path, "shared") as child:
+        assert child.stdout is not None and child.stdout.readline() == "has it\n"
+        with Broker.open(tmp_path) as broker:  # it signs the lock file, and goes
+            broker.producer().send("t", b"x")
+        with pytest.raises(DirectoryLockedError, match=rf"process {child.pid} \(python"):
+            Broker.open(tmp_path, exclusive=True)
+        child.communicate("\n", timeout=DEADLINE_S)
+
+
+def test_opening_hung_where_the_lock_file_of_an_exclusive_writer_was_removed(
+    tmp_path: Path,
+) -> None:
+    one = role_of(tmp_path, exclusive=True)
+    os.remove(layout.writer_lock(str(tmp_path)))
+    with pytest.raises(DirectoryLockedError, match=f"process {os.getpid()} "):
+        role_of(tmp_path)
+    one.close()
+
+
+def test_a_removed_lock_file_is_noticed_with_the_next_turn(tmp_path: Path) -> None:
+    one = role_of(tmp_path)
+    one.give()
+    path = layout.writer_lock(str(tmp_path))
+    os.replace(path, path + ".old")
+    other = role_of(tmp_path)  # of the file that stands there now
+    one._looked_at = 0.0
+    assert not one.try_take()
+    assert not one.try_take()  # it asks for the new one
+    other.give()
+    assert one.try_take()
+    assert one.is_in_place
+    for role in (one, other):
+        role.close()
+
+
+def test_a_writer_whose_lock_file_was_replaced_while_it_stood_still_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "STOPPED_S", -1.0)  # every moment is long
+    one = Broker.open(tmp_path)
+    one.create_topic("t")
+    sync = one._engine.writer.wal.sync
+    path = layout.writer_lock(str(tmp_path))
+
+    def stands_still() -> None:
+        sync()
+        os.replace(path, path + ".old")
+
+    monkeypatch.setattr(one._engine.writer.wal, "sync", stands_still)
+    with pytest.raises(WriterFailedError, match="lock file was removed or replaced"):
+        one.producer().send("t", b"not told")
+    with Broker.open(tmp_path) as other:
+        assert other.producer().send("t", b"other").offset in (0, 1)  # it was in the WAL
+        one.close()
+        end = other.topic("t").partition(0).end_offset
+        assert other.producer().send("t", b"goes on").offset == end
+        other.topic("t").partition(0).verify()
+
+
+def test_a_stopped_holder_is_named_and_others_go_on_after_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Broker.open(tmp_path, writer_timeout=1.5) as broker:
+        with children.start(HOLDS, tmp_path, "turn") as child:
+            assert child.stdout is not None and child.stdout.readline() == "has it\n"
+            os.kill(child.pid, signal.SIGSTOP)
+            with (
+                caplog.at_level(logging.WARNING),
+                pytest.raises(WriterTimeoutError, match=rf"process {child.pid} \("),
+            ):
+                broker.producer().send("t", b"x")
+            assert re.search(rf"waiting for process {child.pid} \(", caplog.text)
+            os.kill(child.pid, signal.SIGCONT)
+            child.communicate("\n", timeout=DEADLINE_S)
+        assert broker.producer().send("t", b"y").offset == 0
+
+
+def test_the_holder_is_a_process_and_its_program(tmp_path: Path) -> None:
+    role = role_of(tmp_path)
+    assert role.holder() == f"process {os.getpid()} ({program_name()})"
+    os.truncate(layout.writer_lock(str(tmp_path)), 0)
+    assert role.holder() == "another process"
+    role.close()
