@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +42,11 @@ def role_of(path: Path, *, exclusive: bool = False) -> WriterRole:
         role.close()
         raise
     return role
+
+
+def has_begun(child: subprocess.Popen[str]) -> bool:
+    assert child.stdout is not None
+    return child.stdout.readline() == "has it\n"
 
 
 def until(happens: Callable[[], bool]) -> None:
@@ -128,7 +134,7 @@ def test_an_exclusive_one_is_refused_while_anybody_is_there(tmp_path: Path) -> N
 
 def test_the_refusal_names_who_is_there_not_who_wrote_last(tmp_path: Path) -> None:
     with children.start(HOLDS, tmp_path, "shared") as child:
-        assert child.stdout is not None and child.stdout.readline() == "has it\n"
+        assert has_begun(child)
         with Broker.open(tmp_path) as broker:  # it signs the lock file, and goes
             broker.producer().send("t", b"x")
         with pytest.raises(DirectoryLockedError, match=rf"process {child.pid} \(python"):
@@ -191,7 +197,7 @@ def test_a_stopped_holder_is_named_and_others_go_on_after_it(
 ) -> None:
     with Broker.open(tmp_path, writer_timeout=1.5) as broker:
         with children.start(HOLDS, tmp_path, "turn") as child:
-            assert child.stdout is not None and child.stdout.readline() == "has it\n"
+            assert has_begun(child)
             os.kill(child.pid, signal.SIGSTOP)
             with (
                 caplog.at_level(logging.WARNING),

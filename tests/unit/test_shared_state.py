@@ -111,7 +111,7 @@ def test_a_state_of_another_start_of_the_machine_is_not_joined(pair: Pair) -> No
 
 
 def test_a_removed_state_does_not_keep_the_open_ones_from_writing(pair: Pair) -> None:
-    one, other = pair
+    one, _ = pair
     state_path(one).unlink()
     with Broker(BrokerConfig(one._engine.root), Files()) as third:
         assert send(third) == 2
@@ -180,10 +180,9 @@ def killed(prepared: object) -> None:
 def test_what_is_stated_is_read_back(tmp_path: Path) -> None:
     file = SharedStateFile(Files(), str(tmp_path), write=True)
     assert file.read() is None
-    stated = SharedState(
-        bytes(range(16)), 7, 8, 9, True, True, True, True, True, True, 11, 12, 13, 14, 15, 16, 17, 2,
-        [WalFileState(1, 2, 3, 4, 5)] * shared_state.FILES_MAX,
-    )  # fmt: skip
+    flags, numbers = [True] * 6, range(11, 18)
+    files = [WalFileState(1, 2, 3, 4, 5)] * shared_state.FILES_MAX
+    stated = SharedState(bytes(range(16)), 7, 8, 9, *flags, *numbers, 2, files)
     assert file.write(stated) == file.news()
     assert file.read() == stated
     live = [(bytes([number]) * 16, number) for number in range(2)]

@@ -71,6 +71,8 @@ class Turn:
         self.others_wrote = False  # since the last sync point of this process
         self.has_company = False  # another process wrote while this one had the directory open
         self.failed = False  # a sync of this process failed
+        self._failure_said = False  # and the shared state told so
+        self._failure_mended = False  # and another process recovered since
         self.damaged = False  # some process found a partition damaged
         self._owner = owner
         self._file = file
@@ -221,7 +223,7 @@ class Turn:
 
     def say_failed(self) -> bool:
         """Have whoever writes next recover if a sync failed here, unless somebody did already."""
-        if self.failed and self._file.news() == self._news:
+        if self.failed and not self._failure_mended:
             self._write()
         return self.failed
 
@@ -251,7 +253,7 @@ class Turn:
             version=self._version,
             topics_version=self._topics_version,
             busy=self._busy,
-            failed=self.failed,
+            failed=self.failed and not self._failure_mended,
             damaged=self.damaged,
             began_clean=self.began_clean,
             mark_there=self.mark_there,
@@ -260,6 +262,7 @@ class Turn:
         )
         self.wal.describe(state)
         self._news = self._file.write(state)
+        self._failure_said = self.failed
         self._live_said = state.live_count
 
     def _adopt(self, state: SharedState) -> None:
@@ -273,6 +276,7 @@ class Turn:
         if added is None:
             self._owner.recover()
             return
+        self._failure_mended = self._failure_said  # it would not be settled else
         self.live.update(dict.fromkeys(added))
         self._live_said = state.live_count
         self.began_clean, self.mark_there = state.began_clean, state.mark_there
