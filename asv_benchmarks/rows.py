@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.stores import KINDS
 
-RATE, SECONDS, BYTES = "records/s", "s", "B"
+RATE, SECONDS, BYTES, SHARE = "records/s", "s", "B", "of an equal share"
 PEERS = tuple(name for name in KINDS if name not in {"merkql", "floor"})
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "full": {
@@ -128,6 +128,30 @@ def append_rows() -> list[Row]:
     return rows
 
 
+def process_rows() -> list[Row]:
+    """Several processes that write one directory, beside one that does, and beside sqlite3."""
+    many, share = "processes.Processes.track_seconds_a_record", "processes.Processes"
+    share += ".track_smallest_share"
+    rows = [
+        Row("send, one process of any number", RATE, Subject(many, ("merkql", 1, 1)),
+            {"exclusive": Subject(many, ("exclusive", 1, 1))}, (at_least(0.97, "exclusive"),))
+    ]  # fmt: skip
+    for count, title, bound in ((1, "send", 0.8), (1000, "send_values 1,000", 0.85)):
+        for processes in (2, 4):
+            beside = {
+                "1 process": Subject(many, ("merkql", 1, count)),
+                "sqlite3": Subject(many, ("sqlite3", processes, count)),
+            }
+            ours = Subject(many, ("merkql", processes, count))
+            aims = (at_least(bound, "1 process"),)
+            rows.append(Row(f"{title}, {processes} processes", RATE, ours, beside, aims))
+    rows.append(
+        Row("smallest share of 4 processes", SHARE, Subject(share, ("merkql", 4, 1)), {},
+            (at_least(0.5),))
+    )  # fmt: skip
+    return rows
+
+
 def read_rows() -> list[Row]:
     poll, one = "read.Poll.time_poll", "read.ReadOne.time_read"
     leaves = "prove.HashLeaves.time_leaf_hashes"
@@ -212,4 +236,4 @@ def small_rows(mode: str) -> list[Row]:
 
 def all_rows(mode: str) -> list[Row]:
     """Every row at the sizes of `mode`: full, quick or toy."""
-    return [*append_rows(), *read_rows(), *small_rows(mode)]
+    return [*append_rows(), *process_rows(), *read_rows(), *small_rows(mode)]

@@ -113,6 +113,8 @@ def written(value: float, unit: str) -> str:
             if value >= scale:
                 return f"{value / scale:.3g} {name}"
         return f"{value:.3g} s"
+    if unit == rows.SHARE:
+        return f"{value:.2f}"
     return f"{value / 2**20:.2f} MiB" if value >= 2**20 else f"{value:,.0f} B"
 
 
