@@ -72,8 +72,9 @@ with Broker.open(sys.argv[1], read_only=True) as broker:
 class Crowd:
     """The members that live, and the notes of all that ever did."""
 
-    def __init__(self, data: Path, notes: Path) -> None:
+    def __init__(self, data: Path, notes: Path, program: str = MEMBER) -> None:
         self.data = data
+        self.program = program
         self.notes = notes
         self.living: dict[str, subprocess.Popen[str]] = {}
         self.count = 0
@@ -83,7 +84,7 @@ class Crowd:
         name = f"{self.count:03d}"
         self.count += 1
         self.living[name] = children.start(
-            MEMBER, self.data, self.notes / name, REBALANCE_TIMEOUT_S
+            self.program, self.data, self.notes / name, REBALANCE_TIMEOUT_S
         )
 
     def kill(self, name: str) -> float:
