@@ -210,6 +210,23 @@ def test_a_stopped_holder_is_named_and_others_go_on_after_it(
         assert broker.producer().send("t", b"y").offset == 0
 
 
+def test_who_waits_has_the_role_once_its_holder_is_killed(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        with children.start(HOLDS, tmp_path, "turn") as child:
+            assert has_begun(child)
+            offsets: list[int] = []
+            thread = threading.Thread(
+                target=lambda: offsets.append(broker.producer().send("t", b"x").offset)
+            )
+            thread.start()
+            until(lambda: any(t.name == "merkql-commit" for t in broker.threads))
+            assert offsets == []
+            child.kill()
+            thread.join(DEADLINE_S)
+        assert offsets == [0]
+        assert broker.topic("t").partition(0).verify().end_offset == 1
+
+
 def test_the_holder_is_a_process_and_its_program(tmp_path: Path) -> None:
     role = role_of(tmp_path)
     assert role.holder() == f"process {os.getpid()} ({program_name()})"
