@@ -37,6 +37,7 @@ from merkql import Broker
 
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+print("ready", flush=True)
 log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 name, partitions, pause = os.path.basename(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 count = 0
@@ -57,6 +58,7 @@ from merkql import Broker
 
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+print("ready", flush=True)
 log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 places = [("orders", number) for number in range(int(sys.argv[3]))]
 read = {number: (0, hashlib.sha256()) for _, number in places}
@@ -108,7 +110,7 @@ class Hands:
     def finish(self) -> None:
         """Ask all to end; each has to end well."""
         for process in self.living.values():
-            process.terminate()
+            terminate(process)
         names = list(self.living)
         assert [self.end(name) for name in names] == [0] * len(names)
 
@@ -118,6 +120,13 @@ class Hands:
             for line in path.read_bytes().splitlines(keepends=True):
                 if line.endswith(b"\n"):
                     yield line.split()
+
+
+def terminate(process: subprocess.Popen[str]) -> None:
+    """Once it has begun to listen."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
 
 
 @pytest.fixture
@@ -207,7 +216,7 @@ def test_nothing_is_lost_while_writers_followers_and_members_are_killed(
         values = values_of(broker)
     wait_for_commits(data, [len(one) for one in values])
     for process in members.living.values():
-        process.terminate()
+        terminate(process)
     assert [members.end(name) for name in list(members.living)] == [0] * MEMBERS
     followers.finish()
     acknowledged = check_acknowledged(writers, values)
