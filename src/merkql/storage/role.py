@@ -21,7 +21,7 @@ from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
 from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.storage")
-KEEP_S = 0.002  # for who waited in line: a hand-over costs as much as half a small group
+KEEP_S = 0.005  # for who waited in line: a hand-over costs as much as half a small group
 LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
 _ENTER_STEP_S = 0.001
 _HOLDER_SIZE = 256
