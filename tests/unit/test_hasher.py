@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -51,6 +53,17 @@ def test_its_thread_begins_with_the_first_large_group_and_ends_with_the_broker(
         broker.producer().send_values("t", VALUES)
         assert any(thread.name == "merkql-hasher" for thread in broker.threads)
     assert not broker.threads
+
+
+def test_a_program_that_never_closed_its_broker_hung_at_its_end(tmp_path: Path) -> None:
+    program = (
+        "import sys; from merkql import Broker; broker = Broker.open(sys.argv[1]);"
+        "broker.producer().send_values('t', [bytes(300)] * 700)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+    with Broker.open(tmp_path) as broker:
+        assert broker.topic("t").partition(0).end_offset == 700
 
 
 def test_what_could_not_be_hashed_beside_is_hashed_by_the_leader(

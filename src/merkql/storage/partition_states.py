@@ -123,10 +123,12 @@ class PartitionStates:
             if found is None or log.seen != found[0]:
                 log.refresh()
                 log.seen = found[0] if found is not None else -1
-        elif self.writing.is_mine():
-            self.writing.lead(log)  # it may be changed now, and nobody else can
-        elif not (log.led or self.writing.role.exclusive or self.writing.failed):
-            version, topics = self.writing.versions()
+            return
+        turn = self.writing
+        if turn.role.held and turn.is_mine():
+            turn.lead(log)  # it may be changed now, and nobody else can
+        elif not (log.led or turn.role.exclusive or turn.failed):
+            version, topics = turn.versions()
             if topics != self._topics:
                 self._topics = topics
                 self.refresh_topics()

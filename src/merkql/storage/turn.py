@@ -83,6 +83,7 @@ class Turn:
         self._begun = False
         self._busy = False  # in the middle of something that a successor cannot go on with
         self._led: list[PartitionLog] = []
+        self._parsed = (b"", (-2, -2))  # what was looked at last, and its versions
         self._live_said = 0  # how many of ``live`` the state file counts
 
     @property
@@ -98,7 +99,10 @@ class Turn:
         """
         if self.failed:  # nothing that happens on this disk is known any more
             return self._version, self._topics_version
-        return version_of(self._file.news(), None) or (-2, -2)  # its writers live
+        news, known = self._file.news(), self._parsed
+        if news != known[0]:  # else it is as it was taken apart last
+            known = self._parsed = (news, version_of(news, None) or (-2, -2))  # its writers live
+        return known[1]
 
     @property
     def next_topics_version(self) -> int:

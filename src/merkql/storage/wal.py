@@ -310,8 +310,8 @@ class Wal:
             self.sync()  # so that a frame of the next file is never durable before one of this
         chosen = self._take_free(size)
         if chosen is None:
-            double = FILE_SIZE_MIN if current is None else current.size * 2
-            wanted = max(size, min(double, HASTY_SIZE_MAX, FILE_SIZE_MAX))
+            usual = FILE_SIZE_MIN if current is None else self._next_size(current)
+            wanted = max(size, min(usual, HASTY_SIZE_MAX, FILE_SIZE_MAX))
             chosen = self._maker.make(wanted, synced=False)  # the frame's sync does it
             self._preparing = self._claimed  # who was to make one did not, or is gone
         self._begin(chosen)

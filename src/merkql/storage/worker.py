@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -48,8 +49,8 @@ class Worker:
 
         ``timeout``: for so many seconds; by default as long as it takes.
         """
-        if self._thread == threading.get_ident():
-            return
+        if self._thread == threading.get_ident() or sys.is_finalizing():
+            return  # at the end of the program its thread stands still for ever
         if self._working.acquire(timeout=timeout):
             self._ended = True
             self._working.release()
