@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -197,6 +198,12 @@ def test_every_file_of_a_sound_directory_is_shown(log: Path) -> None:
             done = merkql(".", "dump", path, *words)
             assert (done.status, done.err) == (0, "")
             assert done.lines[0].startswith(f"{path}: ")
+
+
+def test_dump_kept_every_file_it_had_shown_open(log: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    merkql(".", "dump", *[path for path in log.rglob("*") if path.is_file()])
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_segment_by_batch_and_by_record(log: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from argparse import Namespace
+from contextlib import closing
 
 from merkql.cli.dump_checkpoints import dump_checkpoints
 from merkql.cli.dump_groups import dump_assignment, dump_lock, dump_member, dump_offsets
@@ -71,15 +72,16 @@ def run(arguments: Namespace) -> int:
     out, depth, wrong = arguments.terminal.out, Depth(arguments.records), 0
     for path in arguments.file:
         place = Place(path)
-        if os.path.isdir(place.path):
-            raise IsADirectoryError(errno.EISDIR, "a directory; name the files in it", path)
-        size = place.size  # raises for what is not there
-        kind = arguments.kind or kind_of(place)
-        if not arguments.json:
-            out.print(out.paint("bold", f"{path}: {kind}, {bytes_text(size)}"))
-        for finding in KINDS[kind][1](place, depth):
-            finding.print(out, is_json=arguments.json)
-            wrong += finding.problem is not None
+        with closing(place.pool):
+            if os.path.isdir(place.path):
+                raise IsADirectoryError(errno.EISDIR, "a directory; name the files in it", path)
+            size = place.size  # raises for what is not there
+            kind = arguments.kind or kind_of(place)
+            if not arguments.json:
+                out.print(out.paint("bold", f"{path}: {kind}, {bytes_text(size)}"))
+            for finding in KINDS[kind][1](place, depth):
+                finding.print(out, is_json=arguments.json)
+                wrong += finding.problem is not None
     return DAMAGED if wrong else OK
 
 
