@@ -5,6 +5,7 @@ Every batch is read three ways: whole, cut at each byte, and with something behi
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from merkql._core.accumulator import RecordAccumulator
+from merkql._core.batch_decoder import record_at
 from merkql._core.record import Record
 from merkql._core.record_batch import (
     BatchError,
@@ -564,6 +566,8 @@ def survives(data: bytes) -> None:
         except BatchError as error:
             position = error.position
         assert 0 <= position <= len(data)
+    with contextlib.suppress(BatchError):
+        record_at(data, 0, 0, "orders", 7)
 
 
 def with_checksums(data: bytes) -> bytes:

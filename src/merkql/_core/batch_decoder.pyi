@@ -27,3 +27,6 @@ def decode(
     records: list[Record] | None = None,
     decompressed_size_max: int = ...,
 ) -> DecodeResult: ...
+def record_at(
+    data: bytes, first_offset: int, offset: int, topic: str, partition: int
+) -> Record | None: ...

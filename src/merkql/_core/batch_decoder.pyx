@@ -267,3 +267,35 @@ def decode(
         PyBuffer_Release(&view)
     result.position = run.position
     return result
+
+
+def record_at(
+    bytes data not None, long long first_offset, long long offset, str topic not None,
+    int partition,
+):
+    """Returns the record at `offset` out of the batch that is `data`, checksum and all.
+
+    None unless the bytes are one whole, sound batch that begins at `first_offset` and has it:
+    whoever wants to know what is wrong asks `decode`. May raise BatchError likewise.
+    """
+    cdef BatchHeader header
+    cdef const char* reason
+    cdef Run run
+    cdef long long _next = 0
+    cdef list records = []
+    run.data = <const unsigned char*>PyBytes_AS_STRING(data)
+    run.size = PyBytes_GET_SIZE(data)
+    if read_header(run.data, run.size, first_offset, &header, &reason) != WHOLE:
+        return None
+    if header.size != run.size or header.attributes & CONTROL:
+        return None
+    if not 0 <= offset - first_offset < header.count or not checksum_holds(run.data, &header):
+        return None
+    run.position = 0
+    run.expected_offset = first_offset
+    run.first_offset = offset
+    run.stop_offset = offset + 1
+    run.wanted = 1
+    run.decompressed_max = DECOMPRESSED_SIZE_MAX
+    _decode_batch(&run, &header, records, topic, partition, &_next)
+    return records[0]

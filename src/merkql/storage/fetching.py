@@ -6,7 +6,7 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import NamedTuple
 
-from merkql._core.batch_decoder import decode
+from merkql._core.batch_decoder import decode, record_at
 from merkql._core.batch_header import BatchError
 from merkql._core.batch_leaves import entry_at
 from merkql._core.record import Record
@@ -151,18 +151,10 @@ def read_quickly(log: AnyLog, offset: int) -> Record | None:
     try:
         segment = _segment_with(log, offset)
         first, position, size, _ = segment.index.span(offset, segment.end_position)
-        records = decode(
-            log.pool.read(segment.path, max(size, 0), position),
-            log.id.topic,
-            log.id.index,
-            first_offset=offset,
-            stop_offset=offset + 1,
-            max_records=1,
-            expected_offset=first,
-        ).records
+        data = log.pool.read(segment.path, max(size, 0), position)
+        return record_at(data, first, offset, log.id.topic, log.id.index)
     except (IndexDamagedError, BatchError, FileNotFoundError):
         return None
-    return records[0] if records else None
 
 
 def entry_quickly(log: AnyLog, offset: int, salt: bytes) -> tuple[bytes, bytes] | None:

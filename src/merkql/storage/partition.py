@@ -103,6 +103,11 @@ class Partition:
         ``CorruptionError`` when its batch is damaged.
         """
         check_offset(offset, "offset")
+        log = self._owner.open_log(self.index)
+        if self._start_of(log) <= offset < log.end_offset:
+            record = read_quickly(log, offset)
+            if record is not None and not log.retired:
+                return record
         return self._with_log(lambda log: self._read(log, offset))
 
     def read_range(self, start: int, stop: int) -> list[Record]:
@@ -336,10 +341,6 @@ class Partition:
 
     def _read(self, log: AnyLog, offset: int) -> Record:
         start = self._start_of(log)
-        if start <= offset < log.end_offset:
-            record = read_quickly(log, offset)
-            if record is not None:
-                return record
         records = self._fetcher.fetch(log, offset, start, FetchLimits(1, None))
         if not records:
             raise OffsetOutOfRangeError(offset, start, log.end_offset)
