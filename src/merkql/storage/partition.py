@@ -340,10 +340,9 @@ class Partition:
             raise UnknownTopicError(self.topic, "it was deleted")
 
     def _read(self, log: AnyLog, offset: int) -> Record:
-        start = self._start_of(log)
-        records = self._fetcher.fetch(log, offset, start, FetchLimits(1, None))
+        records = self._fetcher.fetch(log, offset, self._start_of(log), FetchLimits(1, None))
         if not records:
-            raise OffsetOutOfRangeError(offset, start, log.end_offset)
+            raise OffsetOutOfRangeError(offset, self._start_of(log), log.end_offset)
         return records[0]
 
     def _start_of(self, log: AnyLog) -> int:
