@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -633,3 +634,23 @@ def test_looking_at_topics_that_were_never_written_to_broke_the_next_write_of_tw
             assert [partition.end_offset for partition in other.topic("t").partitions()] == [0] * 4
             one.create_topic("v")
             assert other.producer().send("v", "x").offset == 0
+
+
+def test_every_partition_that_was_read_kept_a_megabyte_even_of_closed_brokers(
+    tmp_path: Path,
+) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t", partitions=30)
+        broker.producer().send_batch([ProducerRecord("t", b"v", partition=n) for n in range(30)])
+    tracemalloc.start()
+    gc.disable()
+    try:
+        for _ in range(2):
+            with Broker.open(tmp_path, read_only=True) as broker:
+                for partition in broker.topic("t").partitions():
+                    assert len(partition.read_range(0, 1)) == 1
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        gc.enable()
+        tracemalloc.stop()
+    assert size < 10 << 20

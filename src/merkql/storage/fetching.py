@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from operator import attrgetter
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from merkql._core.batch_decoder import decode, record_at
 from merkql._core.batch_header import BatchError
@@ -33,10 +33,11 @@ class FetchLimits(NamedTuple):
 
 
 class Fetcher:
-    """Fetches for one partition, from any thread, into buffers that are used again."""
+    """Fetches from any thread, into buffers that are used again."""
 
-    def __init__(self) -> None:
-        self._buffers: list[bytearray] = []
+    # Of all partitions together: each with its own would keep a megabyte for every one ever read,
+    # those of closed brokers too, until the collector comes.
+    _buffers: ClassVar[list[bytearray]] = []
 
     def fetch(self, log: AnyLog, offset: int, start: int, limits: FetchLimits) -> list[Record]:
         """Records from ``offset`` on, over as many segments as fit; empty at the end of the log.
