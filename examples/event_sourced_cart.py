@@ -9,6 +9,9 @@ Expects a directory that holds no earlier run.
 
 from __future__ import annotations
 
+import interrupts  # noqa: F401 - first, so that Ctrl-C finds it whenever it comes
+
+# isort: split
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field

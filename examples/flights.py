@@ -8,6 +8,9 @@ with the same DIRECTORY and the log goes on where it ended; see data/README.md f
 
 from __future__ import annotations
 
+import interrupts  # noqa: F401 - first, so that Ctrl-C finds it whenever it comes
+
+# isort: split
 import base64
 import csv
 import gzip

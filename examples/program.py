@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import interrupts
+
+# isort: split
 import os
 import sys
 import tempfile
@@ -19,14 +22,16 @@ def run(main: Callable[[Path], None]) -> None:
     if sys.argv[1:] and sys.argv[1].startswith("-"):
         sys.exit(f"{name}: unknown option {sys.argv[1]}; usage: {name} [DIRECTORY]")
     try:
+        interrupts.begin()
         main(data_directory(name.removesuffix(".py")))
         sys.stdout.flush()
+        interrupts.end()
     except BrokenPipeError:
         # Nothing can be printed any more, not even by the interpreter's own flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(f"{name}: stopped, nobody reads the output")
     except KeyboardInterrupt:
-        print(f"\n{name}: stopped; what was acknowledged is kept", file=sys.stderr)
+        print(interrupts.STOPPED, end="", file=sys.stderr)
         sys.exit(130)
     except (MerkqlError, OSError) as error:
         sys.exit(f"{name}: {error}")

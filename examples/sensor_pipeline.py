@@ -8,6 +8,9 @@ directory that holds no earlier run.
 
 from __future__ import annotations
 
+import interrupts  # noqa: F401 - first, so that Ctrl-C finds it whenever it comes
+
+# isort: split
 import json
 from collections import defaultdict
 from pathlib import Path

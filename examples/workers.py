@@ -11,6 +11,9 @@ the group stood. Whoever made it, a tally up to an offset says the same: the log
 
 from __future__ import annotations
 
+import interrupts  # first, so that Ctrl-C finds it whenever it comes
+
+# isort: split
 import json
 import multiprocessing
 import os
@@ -18,8 +21,9 @@ import signal
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -81,17 +85,15 @@ class Lines:
     def __init__(self) -> None:
         self.processes: dict[Connection, BaseProcess] = {}
         self._dead: set[Connection] = set()
+        resource_tracker.ensure_running()  # later, it would end the hold that a start is under
 
     def start(self, target: Any, log: Path, number: int) -> Connection:
         ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=target, args=(log, number, theirs), daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for us alone
-        try:
+        process = SPAWN.Process(target=attend, args=(target, log, number, theirs), daemon=True)
+        with interrupts.held():  # Ctrl-C is for this process alone, which ends the others
             process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
+            self.processes[ours] = process
         theirs.close()
-        self.processes[ours] = process
         return ours
 
     def wait_for_death(self, line: Connection) -> None:
@@ -125,7 +127,14 @@ def crew() -> Iterator[Lines]:
     except EOFError:
         raise MerkqlError("a child ended before its time; it said why above") from None
     finally:
-        lines.close()
+        with interrupts.held():
+            lines.close()
+
+
+def attend(target: Any, log: Path, number: int, line: Connection) -> None:
+    """Do what a child is for. It ends without a word when nobody is at the other end any more."""
+    with suppress(EOFError, ConnectionError):
+        target(log, number, line)
 
 
 def is_closed(line: Connection) -> bool:
@@ -148,10 +157,7 @@ def ingest(log: Path, number: int, line: Connection) -> None:
                 producer.send_batch([to_event(row) for row in part[first : first + BATCH_COUNT]])
             line.send(len(part))
             if part is early:
-                try:
-                    line.recv()
-                except EOFError:
-                    return  # nobody is there any more
+                line.recv()
 
 
 # What a worker does

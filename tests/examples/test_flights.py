@@ -179,7 +179,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], needle: str) -> None
 
 
 def test_missing_data_is_one_line(run_example: Run, tmp_path: Path) -> None:
-    for name in ("flights.py", "program.py"):
+    for name in ("flights.py", "program.py", "interrupts.py"):
         shutil.copy(ROOT / "examples" / name, tmp_path)
     done = run_example("flights.py", tmp_path / "log", script=tmp_path / "flights.py")
     assert_one_line(done, "flights-2013-01.csv.gz")
