@@ -10,10 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from merkql.broker_config import BrokerConfig, BrokerOptions, check_options
-from merkql.consumer import Consumer
-from merkql.consumer_arguments import ConsumerOptions
-from merkql.groups import list_groups
-from merkql.partitioners import Partitioner
 from merkql.producer import Producer
 from merkql.storage import layout
 from merkql.storage.access import Access
@@ -25,14 +21,16 @@ from merkql.storage.files import Files, VolatileFiles, remove_tree
 from merkql.storage.retention import RetentionConfig
 from merkql.topic import Topic, TopicConfig
 from merkql.topic_table import TopicDefaults, TopicTable
-from merkql.transparency.checkpointer import Checkpointer, signers_of
-from merkql.transparency.schedule import Schedule
+from merkql.transparency.on_demand import Checkpoints
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing from 3.11 on
 
+    from merkql.consumer import Consumer
+    from merkql.consumer_arguments import ConsumerOptions
+    from merkql.partitioners import Partitioner
 
-Opened = TypeVar("Opened", Producer, Consumer)
+Opened = TypeVar("Opened", Producer, "Consumer")
 
 
 class Broker:
@@ -57,9 +55,9 @@ class Broker:
             apply_retention=partial(_apply_retention, weakref.ref(self)),
         )
         try:
-            signers = list(signers_of(config.signing_key))
-            self._engine.checkpointer = checkpointer = Checkpointer(self._engine, signers)
-            self._engine.partitions.check_opened = checkpointer.check_opened
+            self._checkpoints = Checkpoints(self._engine, config.signing_key)
+            self._engine.checkpointer = self._checkpoints
+            self._engine.partitions.check_opened = self._checkpoints.check_opened
         except BaseException:
             self._engine.abandon()
             self.closed = True
@@ -80,11 +78,8 @@ class Broker:
         self._unclosed = weakref.finalize(self, _warn_unclosed, self._engine)
         if not config.read_only and any(topic.has_limits for topic in self._topics.topics()):
             self._engine.watch_retention()
-        self._schedule = Schedule(
-            self._engine,
-            checkpointer,
-            records=config.checkpoint_records,
-            seconds=config.checkpoint_seconds,
+        self._checkpoints.start(
+            records=config.checkpoint_records, seconds=config.checkpoint_seconds
         )
 
     @classmethod
@@ -131,6 +126,9 @@ class Broker:
 
     def consumer(self, group_id: str, **options: Unpack[ConsumerOptions]) -> Consumer:
         """A new member of the consumer group; ``Consumer`` says what the options mean."""
+        from merkql.consumer import Consumer  # here: who only writes does not wait for it
+        from merkql.consumer_arguments import ConsumerOptions
+
         check_options(options, ConsumerOptions)
         self._engine.check_open()
         return self._register(Consumer(self, group_id, **options))
@@ -184,6 +182,8 @@ class Broker:
 
     def groups(self) -> list[str]:
         """The names of all consumer groups, sorted."""
+        from merkql.groups import list_groups
+
         self._engine.check_open()
         return list_groups(self._engine.pool.files, self._groups_directory)
 
@@ -210,7 +210,7 @@ class Broker:
                 return
             self.closed = True
         errors = []
-        for close in [one.close for one in self._open_ones] + [self._schedule.close]:
+        for close in [one.close for one in self._open_ones] + [self._checkpoints.close]:
             try:
                 close()
             except Exception as error:
@@ -260,8 +260,8 @@ class Broker:
         engine = getattr(self, "_engine", None)
         if engine is not None and not self.closed:
             try:
-                if hasattr(self, "_schedule"):
-                    self._schedule.stop()
+                if hasattr(self, "_unclosed"):
+                    self._checkpoints.stop()
                     self._unclosed()
             finally:
                 engine.abandon()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from merkql.storage.retention import RetentionConfig
 from merkql.topic import COMPRESSIONS, DURABILITIES, PARTITIONS_MAX, TopicConfig
-from merkql.transparency.checkpointer import Signer
 
-SigningKeys = str | os.PathLike[str] | Signer | Sequence[str | os.PathLike[str] | Signer] | None
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from merkql.transparency.checkpointer import Signer
+
+    SigningKey = str | os.PathLike[str] | Signer
+    SigningKeys = SigningKey | Sequence[SigningKey] | None
 
 
 @dataclass(frozen=True, slots=True)

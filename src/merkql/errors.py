@@ -24,9 +24,19 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from merkql.proof import ProofError as ProofError
+if TYPE_CHECKING:
+    from merkql.proof import ProofError as ProofError
+
+
+def __getattr__(name: str) -> object:
+    """``ProofError``, loaded by who asks for it: ``merkql.proof`` loads what only it needs."""
+    if name != "ProofError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from merkql.proof import ProofError
+
+    return ProofError
 
 
 class MerkqlError(Exception):

@@ -7,7 +7,6 @@ out in turn.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -33,4 +32,6 @@ def sha256(key: bytes, count: int) -> int:
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
+    import hashlib  # dear to import (OpenSSL), and needed here alone
+
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % count

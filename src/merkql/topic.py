@@ -21,11 +21,11 @@ from merkql.errors import (
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import read_file, replace_file
-from merkql.storage.history import CheckpointMaker
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_identity import LogSettings, PartitionId
 from merkql.storage.partition_log import PartitionLog
+from merkql.storage.partition_owner import CheckpointMaker
 from merkql.storage.retention import (
     NO_LIMITS,
     RetentionConfig,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from merkql.storage.file_pool import FilePool
-    from merkql.storage.history import CheckpointMaker
+    from merkql.storage.partition_owner import CheckpointMaker
     from merkql.storage.partition_states import PartitionStates
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from merkql.errors import (
     CorruptionError,
@@ -26,8 +26,7 @@ from merkql.topic import Topic, TopicConfig, make_partition_directories, read_to
 logger = logging.getLogger("merkql.recovery")
 
 
-@dataclass(frozen=True, slots=True)
-class TopicDefaults:
+class TopicDefaults(NamedTuple):
     """How topics come to be that nobody created by hand."""
 
     auto_create: bool

@@ -91,13 +91,13 @@ def test_table_prints_figures_and_keeps_them(
     run = importlib.import_module("run")
     monkeypatch.setattr(run, "IN_MEMORY", set())
     kept = tmp_path / "figures.json"
-    pattern = "^(send, durable|import merkql)$"
+    pattern = "^(send, durable|import Broker)$"
     assert run.main(["--toy", "--rows", pattern, "--dir", str(tmp_path), "--json", str(kept)]) == 0
     printed = capsys.readouterr().out
-    assert all(f"\n{title} " in printed for title in ("send, durable", "import merkql"))
+    assert all(f"\n{title} " in printed for title in ("send, durable", "import Broker"))
     assert [row["row"] for row in json.loads(kept.read_text())] == [
         "send, durable",
-        "import merkql",
+        "import Broker",
     ]
 
 

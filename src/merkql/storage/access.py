@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from merkql.storage.partition_log import PartitionLog
@@ -27,8 +26,7 @@ class TopicSource(Protocol):
         """Those partitions, opened; without those whose topic is deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """How a directory is opened."""
 
     read_only: bool = False

@@ -14,6 +14,7 @@ from merkql.errors import CorruptionError, OffsetOutOfRangeError
 from merkql.proof import ProofError, leaf_hash, parse_checkpoint
 from merkql.proofs import RangeProof, checkpoint_text, record_to_json
 from merkql.storage import layout
+from merkql.storage.evidence import Content
 from merkql.storage.files import replace_file
 from merkql.storage.history import KeptCheckpoint
 from merkql.storage.index_repair import AnyLog
@@ -53,6 +54,14 @@ def entry_of(record: Record, salt: bytes) -> bytes:
     """The log entry of a record."""
     digest = record_digest(record.key, record.value, record.headers, salt)
     return entry_bytes(record.offset, record.timestamp_ms, digest)
+
+
+def content_of(record: Record | None, salt: bytes) -> Content:
+    """What a proof says of a record; None for one that is gone."""
+    if record is None:
+        return Content(None, None, salt)
+    entry = entry_of(record, salt)
+    return Content(entry, leaf_hash(entry), salt)
 
 
 def write_bundle(source: Source, log: AnyLog, place: tuple[int, int], path: str) -> RangeProof:

@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -38,8 +38,7 @@ _CLEAN = struct.Struct("<4sQ")
 _CLEAN_MAGIC = b"MKC1"
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryInfo:
+class DirectoryInfo(NamedTuple):
     """What ``merkql.json`` says."""
 
     log_id: bytes  # sixteen random bytes

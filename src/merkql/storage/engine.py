@@ -29,11 +29,11 @@ from merkql.storage.directory import (
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
 from merkql.storage.hasher import Hasher
-from merkql.storage.history import CheckpointMaker
 from merkql.storage.maintenance import Maintenance, sync_segments
 from merkql.storage.mounts import warn_of_network
 from merkql.storage.news import News
 from merkql.storage.partition_log import PartitionLog
+from merkql.storage.partition_owner import CheckpointMaker
 from merkql.storage.partition_states import PartitionStates
 from merkql.storage.role import WriterRole
 from merkql.storage.shared_state import LivePartition, SharedState

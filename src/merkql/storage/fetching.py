@@ -13,7 +13,6 @@ from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.offset_index import IndexDamagedError
-from merkql.storage.salvage import missing_segment
 from merkql.storage.segment import SealedSegment, Segment
 
 FETCH_BYTES = 1 << 20
@@ -83,6 +82,8 @@ class Fetcher:
         segment = segments[number]
         entry = with_index(log, segment, lambda s: s.locate(offset))
         if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
+            from merkql.storage.salvage import missing_segment
+
             raise missing_segment(segment, stop)
         size = limits.max_bytes or segment.batch_at(entry.position).size
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from merkql.errors import CorruptionError, HistoryError
 from merkql.proof import ProofError
@@ -54,19 +53,6 @@ class KeptCheckpoint:
 
         when = datetime.fromtimestamp(self.time_ms / 1000, timezone.utc)
         return f"the checkpoint over {self.size} records of {when:%Y-%m-%d %H:%M:%S} UTC"
-
-
-class CheckpointMaker(Protocol):
-    """What signs for the partitions of one data directory."""
-
-    def check_opened(self, log: PartitionLog, *, clean: bool) -> None:
-        """Compare a partition just opened with what it signed; a contradiction is its refusal."""
-
-    def make(self, log: PartitionLog) -> KeptCheckpoint:
-        """Sign all that is there now."""
-
-    def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
-        """Keep the signatures and timestamps that came to a checkpoint since it was made."""
 
 
 def read_kept(file: CheckpointFile, frame: Frame) -> KeptCheckpoint:

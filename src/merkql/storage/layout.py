@@ -5,7 +5,6 @@ Format: docs/formats/data-directory.md. Knows names only; opens nothing.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 
@@ -51,6 +50,8 @@ def file_name(name: str) -> str:
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
     if len(encoded) > _FILE_NAME_LENGTH_MAX:
+        import hashlib  # dear to import (OpenSSL), and needed here alone
+
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         encoded = f"{encoded[: _FILE_NAME_LENGTH_MAX - 33]}%{digest}"
     return encoded

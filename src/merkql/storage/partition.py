@@ -5,18 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
-from merkql.proof import leaf_hash
-from merkql.proofs import ConsistencyProof, Proof, RangeProof
 from merkql.storage import retention as retaining
 from merkql.storage.arguments import check_offset, check_positive, check_range
-from merkql.storage.checkpoint_file import CheckpointFile
-from merkql.storage.collecting import absolute, entry_of, salts_of, write_bundle
-from merkql.storage.evidence import Content, Prover, find_leaf
 from merkql.storage.fetching import (
     FETCH_BYTES,
     RECORDS_UNLIMITED,
@@ -24,45 +19,24 @@ from merkql.storage.fetching import (
     FetchLimits,
     read_quickly,
 )
-from merkql.storage.history import (
-    CheckpointMaker,
-    KeptCheckpoint,
-    all_kept,
-    newest_kept,
-    verify_kept,
-)
 from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import PartitionLog
-from merkql.storage.salvage import SalvagedRange, salvage
 from merkql.storage.tree_repair import rebuild_whole_tree
 from merkql.storage.tree_space import HASH_SIZE
-from merkql.storage.verification import DerivedDamageError, VerifyReport, verify_log
-from merkql.transparency.publisher import PublishReport, publish
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what makes and checks evidence is loaded by the methods that need it
+    from merkql.proofs import ConsistencyProof, Proof, RangeProof
+    from merkql.storage.evidence import Content, Prover
+    from merkql.storage.history import KeptCheckpoint
+    from merkql.storage.partition_owner import PartitionOwner
     from merkql.storage.retention import RetentionConfig
+    from merkql.storage.salvage import SalvagedRange
+    from merkql.storage.verification import VerifyReport
+    from merkql.transparency.publisher import PublishReport
 
 Result = TypeVar("Result")
 logger = logging.getLogger("merkql.recovery")
 RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
-
-
-class PartitionOwner(Protocol):
-    """What a partition asks of its topic."""
-
-    def open_log(self, index: int) -> AnyLog:
-        """The partition's state, fresh; opened, and mended, at its first use."""
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the writer still; raises ``ReadOnlyError`` where nothing may be written."""
-
-    @property
-    def retention(self) -> RetentionConfig:
-        """What the topic keeps."""
-
-    @property
-    def checkpointer(self) -> CheckpointMaker:
-        """What signs for the topic's partitions."""
 
 
 class Partition:
@@ -79,12 +53,17 @@ class Partition:
         self.topic = topic
         self.index = index
         self._fetcher = Fetcher()
-        self._prover = Prover()
         # End, time, limits, and the first offset they show: looked for once while they stay.
         self._known_start: tuple[int, int, RetentionConfig | None, int] = (-1, 0, None, 0)
 
     def __repr__(self) -> str:
         return f"<Partition {self.topic}/{self.index}>"
+
+    @cached_property
+    def _prover(self) -> Prover:
+        from merkql.storage.evidence import Prover
+
+        return Prover()
 
     @property
     def start_offset(self) -> int:
@@ -165,6 +144,8 @@ class Partition:
         size = self._check_size(log, size, "size")
         if offset >= size:
             raise OffsetOutOfRangeError(offset, 0, size)
+        from merkql.storage.collecting import salts_of
+
         (salt,) = salts_of(log, offset, 1)  # kept for who saved the record, when ours is gone
         if offset >= self._start_of(log):
             proof = self._prover.inclusion_quickly(log, offset, size, salt)
@@ -197,6 +178,8 @@ class Partition:
         one), programs that check it, and what it shows in words. Durable when it returns. Raises
         as ``prove_range`` does. Cost: in memory about four times the records' bytes.
         """
+        from merkql.storage.collecting import absolute, write_bundle
+
         self.prove_range(first, stop)  # refuses what is not there, before anything is done
         return write_bundle(self, self._owner.open_log(self.index), (first, stop), absolute(path))
 
@@ -220,10 +203,16 @@ class Partition:
 
     def checkpoints(self) -> list[KeptCheckpoint]:
         """Every checkpoint made, in order, with what witnesses and time-stamp authorities added."""
+        from merkql.storage.checkpoint_file import CheckpointFile
+        from merkql.storage.history import all_kept
+
         return self._with_log(lambda log: all_kept(CheckpointFile(log.pool, log.directory)))
 
     def newest_checkpoint(self) -> KeptCheckpoint | None:
         """The last of ``checkpoints()``, without its timestamps. Cost: one read."""
+        from merkql.storage.checkpoint_file import CheckpointFile
+        from merkql.storage.history import newest_kept
+
         return self._with_log(lambda log: newest_kept(CheckpointFile(log.pool, log.directory)))
 
     def publish(self, path: str | os.PathLike[str]) -> PublishReport:
@@ -232,6 +221,8 @@ class Partition:
         Cost: reads and writes what is new there. ``ValueError`` if nothing was signed, or another
         log is there, and ``HistoryError`` if what is there is not a past of this one.
         """
+        from merkql.transparency.publisher import publish
+
         return self._with_log(lambda log: publish(log, os.path.abspath(path)))
 
     def keep(self, checkpoint: KeptCheckpoint) -> None:
@@ -242,6 +233,8 @@ class Partition:
         """The offset whose leaf has this hash, or None. Cost: a scan of 32 bytes a record."""
         if not isinstance(leaf_hash, bytes) or len(leaf_hash) != HASH_SIZE:
             raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {leaf_hash!r}")
+        from merkql.storage.evidence import find_leaf
+
         log = self._owner.open_log(self.index)
         return self._with_tree(log, lambda: find_leaf(log, leaf_hash))
 
@@ -275,11 +268,15 @@ class Partition:
         not (index, stored hashes), a broker that writes makes that again, logs it, and goes on.
         Cost: a full read.
         """
+        from merkql.storage.history import verify_kept
+
         report = self._verify(progress)
         self._with_log(verify_kept)
         return report
 
     def _verify(self, progress: Callable[[int, int], None] | None) -> VerifyReport:
+        from merkql.storage.verification import DerivedDamageError, verify_log
+
         log = self._owner.open_log(self.index)
         try:
             return self._with_log(lambda log: verify_log(log, progress))
@@ -299,6 +296,8 @@ class Partition:
 
         The call for damage: it passes what cannot be read and says which offsets that were.
         """
+        from merkql.storage.salvage import salvage
+
         check_range(start, start if stop is None else stop)
         return self._with_log(lambda log: salvage(log, start, stop))
 
@@ -375,14 +374,13 @@ class Partition:
 
     def _content_of(self, log: AnyLog, offset: int, salt: bytes) -> Content:
         """What a proof says of a record: its entry, where it is still shown, and its salt."""
-        if offset < self._start_of(log):
-            return Content(None, None, salt)
+        from merkql.storage.collecting import content_of
+
         try:
-            record = self.read(offset)
+            is_shown = offset >= self._start_of(log)
+            return content_of(self.read(offset) if is_shown else None, salt)
         except OffsetOutOfRangeError:
-            return Content(None, None, salt)  # retained away since we looked
-        entry = entry_of(record, salt)
-        return Content(entry, leaf_hash(entry), salt)
+            return content_of(None, salt)  # retained away since we looked
 
     def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
         """``work()``, once more with a rebuilt tree where stored hashes are damaged."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from merkql._core.batch_fields import HEADER_SIZE, BatchFields, peek
@@ -284,8 +283,7 @@ def list_sealed(
     return tuple(sealed)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Consecutive whole batches as read from a segment; the last run of a scan has a verdict."""
 
     data: memoryview

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import xxhash
 
@@ -32,8 +33,7 @@ FREE, RETIRED, CURRENT = range(3)
 LivePartition = tuple[bytes, int]  # topic id and number
 
 
-@dataclass(frozen=True, slots=True)
-class WalFileState:
+class WalFileState(NamedTuple):
     """One file of the write-ahead log."""
 
     number: int

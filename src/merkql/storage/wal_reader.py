@@ -6,7 +6,7 @@ Format and the rules this module enforces: docs/formats/frame.md. Changes no fil
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from merkql._core import frame
 from merkql.errors import CorruptionError
@@ -18,16 +18,14 @@ logger = logging.getLogger("merkql.recovery")
 _FILE_SIZE_MAX = 1 << 36
 
 
-@dataclass(frozen=True, slots=True)
-class WalContent:
+class WalContent(NamedTuple):
     """The frames recovery needs, in order, and the highest sequence number seen anywhere."""
 
     frames: list[frame.Frame]
     last_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     path: str
     frame: frame.Frame
 

@@ -1,0 +1,71 @@
+"""The checkpoints of one open data directory: what makes them is loaded once one is there.
+
+Most directories sign nothing, and opening them need not wait for what would.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from merkql.storage import layout
+
+if TYPE_CHECKING:
+    from merkql.storage.engine import Engine
+    from merkql.storage.history import KeptCheckpoint
+    from merkql.storage.partition_log import PartitionLog
+    from merkql.transparency.checkpointer import Checkpointer
+    from merkql.transparency.schedule import Schedule
+
+
+class Checkpoints:
+    """What ``Checkpointer`` does, and the schedule that asks it to. Safe to share."""
+
+    def __init__(self, engine: Engine, signing_key: object) -> None:
+        """``signing_key`` as ``BrokerConfig`` has it; read now, so that a wrong one is told now."""
+        self._engine = engine
+        self._signing_key = signing_key
+        self._loaded: Checkpointer | None = None
+        self._schedule: Schedule | None = None
+        if signing_key is not None:
+            self._loaded = self._checkpointer
+
+    @property
+    def _checkpointer(self) -> Checkpointer:
+        if self._loaded is None:
+            from merkql.transparency.checkpointer import Checkpointer, signers_of
+
+            self._loaded = Checkpointer(self._engine, list(signers_of(self._signing_key)))
+        return self._loaded
+
+    def start(self, *, records: int | None, seconds: float | None) -> None:
+        """Sign by itself from now on: each so many records or seconds, and at the close."""
+        if self._signing_key is None and records is None and seconds is None:
+            return
+        from merkql.transparency.schedule import Schedule
+
+        self._schedule = Schedule(
+            self._engine, self._checkpointer, records=records, seconds=seconds
+        )
+
+    def stop(self) -> None:
+        """Have the schedule end, without waiting for it."""
+        if self._schedule is not None:
+            self._schedule.stop()
+
+    def close(self) -> None:
+        """End the schedule, and sign what was not signed yet; raises the first error of that."""
+        if self._schedule is not None:
+            self._schedule.close()
+
+    def check_opened(self, log: PartitionLog, *, clean: bool) -> None:
+        """Compare a partition just opened with what it signed. Cost: one look, where it did not."""
+        if self._loaded is not None or log.pool.exists(layout.checkpoints(log.directory)):
+            self._checkpointer.check_opened(log, clean=clean)
+
+    def make(self, log: PartitionLog) -> KeptCheckpoint:
+        """Sign all that is there now; ``Checkpointer.make`` has the rest."""
+        return self._checkpointer.make(log)
+
+    def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
+        """Keep the signatures and timestamps that came to a checkpoint since it was made."""
+        self._checkpointer.keep(log, checkpoint)
