@@ -26,6 +26,7 @@ from support.crash_explorer import Explorer, Limits
 from support.disk_model import write_image
 
 _visited: set[bytes] = set()  # by this process, in all sequences
+_known: set[bytes] = set()  # what their recoveries led to
 
 
 class Outcome(NamedTuple):
@@ -54,7 +55,7 @@ def explore(names: tuple[str, ...], options: argparse.Namespace) -> Outcome:
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=place, prefix="merkql-crash-") as scratch:
         try:
-            explorer = Explorer(scratch, workload(names), limits, seen=_visited)
+            explorer = Explorer(scratch, workload(names), limits, seen=_visited, known=_known)
             found = explorer.run()
         except VoidError:
             return Outcome(1, 1, 0, 0, [])

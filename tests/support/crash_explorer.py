@@ -43,7 +43,8 @@ class Limits:
     seed: int = 1
     visits: int = 200  # about how many states
     deep_share: float = 0.02  # of the visited states: crashes in their recovery too
-    twice_share: float = 0.15  # of the visited states: recovered twice, byte for byte
+    twice_share: float = 0.15  # of the visited states: read before recovery, and closed twice
+    follow_share: float = 0.05  # of the recoveries that led to what is known: followed all the same
     readers_share: float = 0.1  # of the moments: read by another process meanwhile
     failures_max: int = 3
     begin: float = 0.0  # crashes before this part of the journal are left out
@@ -71,13 +72,15 @@ class Explorer:
         limits: Limits | None = None,
         plant: Callable[[pytest.MonkeyPatch], None] = lambda patch: None,
         seen: set[bytes] | None = None,
+        known: set[bytes] | None = None,
     ) -> None:
-        """``seen``: digests of states visited before, by other explorers too."""
+        """Digests of states visited before, by other explorers too, and of what they led to."""
         self._scratch = scratch
         self._plant = plant
         self._limits = limits or Limits()
         self._rng = random.Random(self._limits.seed)
         self._seen: set[bytes] = set() if seen is None else seen
+        self._known: set[bytes] = set() if known is None else known
         self._names = itertools.count()
         self._patch: pytest.MonkeyPatch
         self.findings = Findings()
@@ -180,6 +183,8 @@ class Explorer:
             deep=alone or draw.random() < limits.deep_share,
             scratch=self._fresh(),
             rng=draw,
+            known=self._known,
+            follow_share=1.0 if alone else limits.follow_share,
         )
         promised, offered = self._models[crash.promised], self._models[crash.offered]
         expectation = Expectation(promised, offered, crash.power_cut, dict(crash.seen))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ class Expectation:
     offered: LogModel
     power_cut: bool  # else the process died and the machine lived
     seen: Seen = field(default_factory=dict)
+
+    def digest(self) -> bytes:
+        """Told apart from other expectations by these few bytes."""
+        text = repr((self.promised, self.offered, self.power_cut, sorted(self.seen.items())))
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def check_broker(broker: Broker, expectation: Expectation) -> LogModel:

@@ -654,3 +654,18 @@ def test_every_partition_that_was_read_kept_a_megabyte_even_of_closed_brokers(
         gc.enable()
         tracemalloc.stop()
     assert size < 10 << 20
+
+
+def test_verifying_a_segment_that_was_cut_hung_and_salvage_found_nothing_lost(
+    tmp_path: Path,
+) -> None:
+    with filled(tmp_path, 10) as broker:
+        partition = broker.topic("t").partition(0)
+        path = glob.glob(f"{tmp_path}/topics/t/0/*0.log")[0]
+        os.truncate(path, 0)
+        with pytest.raises(CorruptionError, match=r"\.log: at byte 0: the file ends here"):
+            partition.verify()
+        damage = partition.salvage().damage
+        assert [str(one) for one in damage] == [
+            f"{path}: at byte 0: the file is cut short: offsets 0 to 9 are missing"
+        ]

@@ -75,6 +75,10 @@ def _salvage_segment(
             log.pool, segment.path, run.end_position + 1, end, offset_min=run.next_offset
         )
         if run.verdict == "clean" and found is None:
+            if segment is log.all_segments[-1] and run.next_offset < log.end_offset:
+                lost = f"offsets {run.next_offset} to {log.end_offset - 1} are missing"
+                cut = CorruptionError(segment.path, end, f"the file is cut short: {lost}")
+                result.damage.append(cut)
             return run.next_offset
         reason = run.reason or "unused space inside the segment"
         if found is None:

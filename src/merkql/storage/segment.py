@@ -309,21 +309,25 @@ def scan_segment(
     end = pool.size(path) if end is None else end
     chunk_size = CHUNK_SIZE
     while True:
-        data = memoryview(pool.read(path, min(chunk_size, end - position), position))
-        at_end = position + len(data) >= end
+        size = max(min(chunk_size, end - position), 0)
+        data = memoryview(pool.read(path, size, position))
+        short = len(data) < size  # the file ends before ``end``: somebody cut it
+        at_end = short or position + size >= end
         result: ScanResult = scan(data, expected_offset)
-        cut = result.verdict == "torn" and not at_end
-        more = cut or (result.verdict == "clean" and not at_end and result.position == len(data))
+        verdict, reason = result.verdict, result.reason
+        cut = verdict == "torn" and not at_end
         whole = data[: result.position]
-        verdict = "" if more else result.verdict
+        more = cut or (verdict == "clean" and not at_end and len(whole) == size)
+        if more:
+            verdict = ""
+        elif short and verdict == "clean" and len(whole) == len(data):
+            verdict, reason = "torn", "the file ends here, and has held more"
         expected_offset = result.next_offset if result.batches else expected_offset
-        yield Run(whole, position, result.batches, expected_offset, verdict, result.reason)
+        yield Run(whole, position, result.batches, expected_offset, verdict, reason)
         if not more:
             return
         position += result.position
         if cut and not result.position:
-            if len(data) < chunk_size:
-                raise CorruptionError(path, position, "the file shrank while it was read")
             chunk_size *= 4  # a batch larger than the chunk
         else:
             chunk_size = CHUNK_SIZE
