@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from merkql.errors import TopicExistsError as TopicExistsError
     from merkql.errors import UnknownPartitionError as UnknownPartitionError
     from merkql.errors import UnknownTopicError as UnknownTopicError
+    from merkql.errors import UnprovenRecordError as UnprovenRecordError
     from merkql.errors import WriterFailedError as WriterFailedError
     from merkql.errors import WriterTimeoutError as WriterTimeoutError
     from merkql.positions import TopicPartition as TopicPartition
@@ -92,6 +93,7 @@ __all__ = [
     "TopicPartition",
     "UnknownPartitionError",
     "UnknownTopicError",
+    "UnprovenRecordError",
     "VerifyReport",
     "WriterFailedError",
     "WriterTimeoutError",
@@ -139,6 +141,7 @@ _HOMES = {
     "TopicPartition": "merkql.positions",
     "UnknownPartitionError": "merkql.errors",
     "UnknownTopicError": "merkql.errors",
+    "UnprovenRecordError": "merkql.errors",
     "VerifyReport": "merkql.storage.verification",
     "WriterFailedError": "merkql.errors",
     "WriterTimeoutError": "merkql.errors",

@@ -24,6 +24,7 @@ from merkql.thread_guard import ThreadGuard
 
 if TYPE_CHECKING:
     from merkql._core.record import Record
+    from merkql.proved_reading import Verify
 
 RECORDS_UNLIMITED = 1 << 31
 WAIT_SLICE_S = 0.1  # between looks at the group while waiting
@@ -44,6 +45,9 @@ class Consumer:
     ``on_gap(partition, position, next)``: told when the position moved over records that are gone.
     ``rebalance_timeout``: how long, in seconds, others wait for this member to give up a partition.
     ``max_poll_interval``: after how many seconds without a ``poll`` it is put out of the group.
+    ``verify``: hand out no record that is not proved against a checkpoint from elsewhere: a
+    ``Policy``, or a mapping of (topic, partition) to ``(size, root)``. Records past that wait for
+    the next checkpoint; a wrong one is ``UnprovenRecordError``. Cost: 0.6 µs a small record.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Consumer:
         on_gap: OnGap | None = None,
         rebalance_timeout: float = 3.0,
         max_poll_interval: float = 300.0,
+        verify: Verify | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._auto_commit = arguments.flag("auto_commit", auto_commit)
@@ -74,6 +79,7 @@ class Consumer:
             arguments.offset_reset(offset_reset),
             self._group.read_offsets,
             arguments.callback("on_gap", on_gap),
+            proving=arguments.proving(verify),
         )
         self._membership = Membership(
             self._group,
@@ -329,14 +335,7 @@ class Consumer:
             self._positions.pause(self._places(partitions), paused=paused)
 
     def _place(self, partition: tuple[str, int]) -> Place:
-        name = arguments.partition(partition)
-        place = self._positions.by_name(name)
-        if place is None:
-            raise ValueError(
-                f"topic {name.topic!r} partition {name.partition} is not read by this consumer "
-                "now; subscribe and poll, or assign it"
-            )
-        return place
+        return self._positions.by_name(arguments.partition(partition))
 
     def _places(self, partitions: tuple[tuple[str, int], ...]) -> list[Place]:
         if partitions:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from merkql.assignment import Subscription
 from merkql.positions import OFFSET_RESETS, TopicPartition
 from merkql.storage import layout
+
+if TYPE_CHECKING:
+    from merkql.proved_reading import ProvedReading, Verify
 
 OnChange = Callable[[list[TopicPartition]], object]
 OnGap = Callable[[TopicPartition, int, int], object]
@@ -26,6 +29,7 @@ class ConsumerOptions(TypedDict, total=False):
     on_gap: OnGap | None
     rebalance_timeout: float
     max_poll_interval: float
+    verify: Verify | None
     clock: Callable[[], float]  # seconds, steady; for tests
 
 
@@ -110,3 +114,12 @@ def subscription(topics: Iterable[str] | re.Pattern[str]) -> Subscription:
     if not names:
         raise ValueError("name at least one topic; unsubscribe() is for none")
     return Subscription(names)
+
+
+def proving(verify: Verify | None) -> ProvedReading | None:
+    """What reads for a consumer that has to prove what it hands out."""
+    if verify is None:
+        return None
+    from merkql.proved_reading import ProvedReading  # few need it, and all that it imports
+
+    return ProvedReading(verify)

@@ -12,6 +12,7 @@
     ├── ClosedError              the broker, producer or consumer is closed
     ├── UnknownTopicError · UnknownPartitionError · TopicExistsError
     ├── OffsetOutOfRangeError    no such record, or no longer
+    ├── UnprovenRecordError      a record is not the one under the checkpoint that is trusted
     ├── NoOffsetError            nothing committed and ``offset_reset="none"``
     ├── RecordTooLargeError      a record does not fit a segment
     ├── StaleGenerationError     the group has moved on since this member last polled
@@ -186,6 +187,28 @@ class OffsetOutOfRangeError(MerkqlError):
         return (
             f"offset {self.requested} is out of range: "
             f"the first record kept is {self.first}, the next to be written is {self.next}"
+        )
+
+
+class UnprovenRecordError(MerkqlError):
+    """A consumer with ``verify`` met a record that the checkpoint it trusts does not prove.
+
+    It was not handed out, and is not until it is mended or passed with ``seek``. Whatever the
+    checksums say, what is on this disk is not what was signed: keep a copy, then compare it with
+    others.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        super().__init__(topic, partition, offset, reason)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"topic {self.topic!r} partition {self.partition} offset {self.offset} is not proved: "
+            f"{self.reason}"
         )
 
 

@@ -14,6 +14,7 @@ from merkql.groups import Offsets, PartitionKey
 
 if TYPE_CHECKING:
     from merkql._core.record import Record
+    from merkql.proved_reading import ProvedReading
     from merkql.storage.partition import Partition
 
 logger = logging.getLogger("merkql.consumer")
@@ -57,6 +58,7 @@ class Positions:
         offset_reset: str,
         read_committed: Callable[[], Offsets],
         on_gap: Callable[[TopicPartition, int, int], object] | None,
+        proving: ProvedReading | None = None,
     ) -> None:
         self.places: dict[PartitionKey, Place] = {}
         self.changes = 0  # goes up when a fetch may find records without any that are new
@@ -64,6 +66,7 @@ class Positions:
         self._offset_reset = offset_reset
         self._read_committed = read_committed
         self._on_gap = on_gap
+        self._proving = proving
         self._turn = 0
         self._ends: dict[PartitionKey, int] = {}  # where "latest" begins
 
@@ -83,8 +86,14 @@ class Positions:
             except (MerkqlError, OSError):
                 continue  # reading it will say so
 
-    def by_name(self, name: TopicPartition) -> Place | None:
-        return next((one for one in self.places.values() if one.name == name), None)
+    def by_name(self, name: TopicPartition) -> Place:
+        for place in self.places.values():
+            if place.name == name:
+                return place
+        raise ValueError(
+            f"topic {name.topic!r} partition {name.partition} is not read by this consumer now; "
+            "subscribe and poll, or assign it"
+        )
 
     def position(self, place: Place) -> int:
         """The next offset to hand out, found out now if need be."""
@@ -113,6 +122,8 @@ class Positions:
         No position moves, except over a gap: the caller moves it for what it hands out.
         """
         places, error = self._with_positions()
+        if self._proving is not None:
+            self.changes += 1  # a checkpoint comes without a word; so look again each time
         if len(places) > 1:
             self._turn = (self._turn + 1) % len(places)
             places = places[self._turn :] + places[: self._turn]
@@ -163,9 +174,13 @@ class Positions:
         for _ in range(RESETS_MAX):
             assert place.position is not None
             try:
-                records = place.partition.fetch(
-                    place.position, max_records=max_records, max_bytes=max_bytes
-                )
+                if self._proving is not None:
+                    limits = (max_records, max_bytes)
+                    records = self._proving.fetch(place.partition, place.position, *limits)
+                else:
+                    records = place.partition.fetch(
+                        place.position, max_records=max_records, max_bytes=max_bytes
+                    )
                 return records or self._fetch_past_marks(place, max_records, max_bytes)
             except OffsetOutOfRangeError as error:
                 self._cross_gap(place, error)
@@ -182,7 +197,7 @@ class Positions:
         )
         if not records:  # so up to that end there are none
             place.position = place.handed_out = end
-        return records
+        return records if self._proving is None else []  # these are not proved yet
 
     def _cross_gap(self, place: Place, error: OffsetOutOfRangeError) -> None:
         """The position is below the start, or past the end: go where ``offset_reset`` says."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from merkql.checking import surely_holds
+from merkql.checking import range_surely_holds, surely_holds
 from merkql.proof import (
     FORMS,
     RECORD,
@@ -124,7 +124,7 @@ class RangeProof:
 
     def verify(self, records: Sequence[Any], root: bytes | None = None) -> bool:
         """Whether `check` passes. Give the `root`: without one, the proof's own is trusted."""
-        return _holds(self.check, records, root)
+        return range_surely_holds(self, records, root) or _holds(self.check, records, root)
 
     def check(self, records: Sequence[Any], root: bytes | None = None) -> None:
         """As `Proof.check`, for all the records at once; a record's `salt` counts if it has one."""

@@ -13,6 +13,7 @@ import pytest
 
 from support.command import merkql as command
 from support.command import refused
+from support.tampering import forge, replacing
 
 
 @pytest.fixture
@@ -67,6 +68,24 @@ def test_publish_and_monitor(log: Path, key: tuple[str, str], tmp_path: Path) ->
     assert done.status == 3
     assert done.lines[0].startswith("ALARM missing")
     assert 'kind="missing"} 1' in metrics.read_text()
+
+
+def test_consume_prints_what_is_proved_and_nothing_else(
+    log: Path, key: tuple[str, str], tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {key[1]}\nquorum none\n")
+    command(log, "checkpoint", "-k", key[0])
+    command(log, "produce", "t", stdin=b"4\n5\n")
+    done = command(log, "consume", "t", "--verify", policy)
+    assert done.out == b"1\n2\n3\n"
+    assert "2 records not under a checkpoint yet" in done.err
+    assert command(log, "consume", "t", "--verify", policy, "-g", "g").out == b"1\n2\n3\n"
+    (segment,) = (log / "topics/t/0").glob("*.log")
+    forge(segment, replacing(b"\x023\x00", b"\x029\x00"))
+    done = refused(log, "consume", "t", "--verify", policy)
+    assert (done.status, done.out) == (3, b"1\n2\n")
+    assert "'t' partition 0 offset 2 is not proved" in done.err
 
 
 def test_a_monitor_that_reaches_nothing_says_so(log: Path, key: tuple[str, str]) -> None:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merkql import Broker, OffsetOutOfRangeError
+from merkql._core.leaf import record_leaf_hash, record_leaf_hashes
+from merkql._core.root_paths import root_from_range as core_root_from_range
 from merkql.proof import ProofError, root_from_inclusion, root_from_range
-from merkql.proofs import RangeProof, record_from_json, record_to_json
+from merkql.proofs import RangeProof, SavedRecord, record_from_json, record_to_json
 from merkql.storage.evidence import range_path
 from support.naive_tree import NaiveTree, leaf, split
 
@@ -49,6 +51,8 @@ def test_every_range_of_a_tree(size: int) -> None:
         path = path_of(first, stop, size)
         assert path == range_oracle(first, stop, 0, size)
         assert root_from_range(LEAVES[first:stop], first, size, path) == TREE.root(0, size)
+        leaves = b"".join(LEAVES[first:stop])
+        assert core_root_from_range(leaves, first, size, path) == TREE.root(0, size)
         assert len(path) <= 2 * max(size - 1, 1).bit_length()
 
 
@@ -58,6 +62,8 @@ def test_every_range_of_every_tree() -> None:
         for first, stop in ranges(size):
             path = path_of(first, stop, size)
             assert root_from_range(LEAVES[first:stop], first, size, path) == TREE.root(0, size)
+            leaves = b"".join(LEAVES[first:stop])
+            assert core_root_from_range(leaves, first, size, path) == TREE.root(0, size)
 
 
 def test_a_range_of_one_record_is_an_inclusion_proof() -> None:
@@ -94,10 +100,47 @@ def test_what_is_changed_is_refused(size: int, data: st.DataObject) -> None:
         return
     if (leaves, path, first) == whole:
         return
+    assert_both_refuse(leaves, first, size, path)
+
+
+def assert_both_refuse(leaves: list[bytes], first: int, size: int, path: list[bytes]) -> None:
+    """Another root, or an error; and that the two ways to the root agree on which."""
     try:
-        assert root_from_range(leaves, first, size, path) != TREE.root(0, size)
+        found = root_from_range(leaves, first, size, path)
     except ProofError:
-        pass
+        with pytest.raises(ValueError, match=r"path|first|leaves|hashes"):
+            core_root_from_range(b"".join(leaves), first, size, path)
+    else:
+        assert found != TREE.root(0, size)
+        assert core_root_from_range(b"".join(leaves), first, size, path) == found
+
+
+@pytest.mark.parametrize(
+    ("leaves", "path"),
+    [([], []), ([b"x"], [bytes(32)]), ([bytes(32)], [bytes(31)]), ([bytes(32)], ["x" * 32])],
+)
+def test_what_is_no_hash_is_refused(leaves: list[bytes], path: list[bytes]) -> None:
+    with pytest.raises(ValueError, match="hash"):
+        core_root_from_range(b"".join(leaves), 0, 2, path)
+
+
+def test_records_hashed_together_are_those_hashed_alone() -> None:
+    records = [
+        SavedRecord("audit", 0, at, -at, b"k" * at or None, b"v" * (at % 5), headers[: at % 3])
+        for at, headers in enumerate([(("é", b"1"), ("", None))] * 300)
+    ]
+    salts = [bytes([at % 256] * 16) for at in range(300)]
+    for salted in (False, True):
+        alone = [
+            record_leaf_hash(
+                one.offset, one.timestamp_ms, one.key, one.value, one.headers, salt * salted
+            )
+            for one, salt in zip(records, salts, strict=True)
+        ]
+        assert record_leaf_hashes(records, b"".join(salts) * salted) == b"".join(alone)
+    with pytest.raises(ValueError, match="salts"):
+        record_leaf_hashes(records, b"".join(salts[:-1]))
+    assert record_leaf_hashes([]) == b""
 
 
 def test_proofs_of_a_partition() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from merkql import Proof, ProofError, Record
-from merkql._core.merkle import root_from_inclusion
+from merkql._core.root_paths import root_from_inclusion
 from merkql.checking import surely_holds
 from merkql.proof import entry_bytes, leaf_hash, record_digest
 from merkql.proof import root_from_inclusion as slow_root_from_inclusion

@@ -1,4 +1,5 @@
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 PREFIX: Final[bytes]
 ENTRY_KIND: Final[int]
@@ -17,3 +18,4 @@ def record_leaf_hash(
     headers: _Headers,
     salt: bytes = b"",
 ) -> bytes: ...
+def record_leaf_hashes(records: Iterable[Any], salts: bytes = b"") -> bytes: ...

@@ -20,6 +20,7 @@ cdef extern from *:
 
 PREFIX = b"merkql-record/v1\n"
 ENTRY_KIND = 1
+cdef bytes NO_HEADERS = bytes(4)
 
 
 cdef int leaf_run_begin(LeafRun* run, unsigned char* hashes) noexcept nogil:
@@ -149,6 +150,8 @@ cdef void _write_canonical_list(unsigned char* at, const RecordView* record) noe
 
 
 cdef bytes canonical_headers(tuple headers):
+    if not headers:
+        return NO_HEADERS
     cdef list parts = [len(headers).to_bytes(4, "big")]
     for name, value in headers:
         encoded = (<str>name).encode()
@@ -238,3 +241,38 @@ def record_leaf_hash(
     cdef unsigned char leaf[HASH_SIZE]
     leaf_hash_many(<const unsigned char*>PyBytes_AS_STRING(encoded), 1, leaf)
     return (<const char*>leaf)[:HASH_SIZE]
+
+
+def record_leaf_hashes(records, bytes salts not None=b"") -> bytes:
+    """The leaf hashes of records, one after the other.
+
+    `salts`: 16 bytes for each of them, or nothing. ValueError for another number.
+    """
+    cdef list listed = list(records)
+    cdef Py_ssize_t count = len(listed), index
+    cdef bytes hashes = PyBytes_FromStringAndSize(NULL, count * HASH_SIZE)
+    cdef LeafRun run
+    cdef RecordView view
+    cdef const unsigned char* salt = NULL
+    cdef int failed = 0
+    if PyBytes_GET_SIZE(salts) and PyBytes_GET_SIZE(salts) != count * SALT_SIZE:
+        raise ValueError(f"{len(salts)} bytes are not {count} salts of {SALT_SIZE}")
+    if leaf_run_begin(&run, <unsigned char*>PyBytes_AS_STRING(hashes)):
+        raise MemoryError
+    try:
+        for index in range(count):
+            record = listed[index]
+            key, value = record.key, record.value
+            headers = canonical_headers(record.headers)
+            _view(&view, key, value, headers)
+            view.offset = record.offset
+            view.timestamp_ms = record.timestamp_ms
+            if PyBytes_GET_SIZE(salts):
+                salt = <const unsigned char*>PyBytes_AS_STRING(salts) + index * SALT_SIZE
+            failed = leaf_run_add(&run, &view, salt, True)  # copies all of the record
+            if failed:
+                raise MemoryError
+        leaf_run_flush(&run)
+    finally:
+        leaf_run_end(&run)
+    return hashes

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from merkql._core.frontier import EMPTY_ROOT as EMPTY_ROOT
 from merkql._core.frontier import HASH_BYTES as HASH_BYTES
@@ -17,9 +17,6 @@ def inclusion_path(
 def prove(
     index: int, size: int, read: HashReader, frontier: Frontier | None = None
 ) -> tuple[bytes, list[bytes], bytes]: ...
-def root_from_inclusion(
-    leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]
-) -> bytes: ...
 def consistency_path(
     old: int, new: int, read: HashReader, frontier: Frontier | None = None
 ) -> list[bytes]: ...

@@ -29,6 +29,7 @@ from merkql.cli.record_text import (
     text_renderer,
     unescaped,
 )
+from merkql.cli.signing import read_policy
 from merkql.positions import TopicPartition
 
 TOKENS = (
@@ -53,6 +54,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
             "merkql consume orders --since 2026-01-31T12:00Z --json | jq -r .value",
             "merkql consume orders -K '\\t' --follow | grep order-42",
             "merkql consume orders -g billing -c 100",
+            "merkql consume orders --verify policy.txt",
             "merkql consume orders -f '%p %o %T %k %s\\n'",
         ),
     )
@@ -75,6 +77,13 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument("--since", metavar="TIME", type=moment, help="the same as -o s@TIME")
     parser.add_argument("--until", metavar="TIME", type=moment, help="the same as -o e@TIME")
     parser.add_argument("-g", "-G", "--group", metavar="GROUP", help="read as a member of GROUP")
+    parser.add_argument(
+        "--verify",
+        dest="policy",
+        metavar="POLICY",
+        help="print no record that is not proved against a checkpoint signed as this file asks "
+        "(c2sp.org/tlog-policy); those that are under none yet are left out, or waited for",
+    )
     parser.add_argument("-F", "--follow", action="store_true", help="go on as records come")
     parser.add_argument("-e", "--exit", action="store_true", help="end at the end: the default")
     parser.add_argument("-c", "--count", metavar="N", type=count, help="stop after N records")
@@ -106,7 +115,8 @@ def run(arguments: Namespace) -> int:
     begin, until = _window(arguments)
     sink = Sink(arguments.terminal, _renderer(arguments), arguments.count)
     with to_read(arguments) as broker:
-        reading = Reading(broker, sink, arguments.follow, until)
+        policy = read_policy(arguments) if arguments.policy else None
+        reading = Reading(broker, sink, arguments.follow, until, policy)
         if arguments.group is None:
             by_hand(reading, _partitions(broker, names, arguments.partition), begin)
         else:

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from merkql._core.record import Record
 from merkql.broker import Broker
@@ -19,6 +20,9 @@ from merkql.cli.terminal import Terminal
 from merkql.consumer import Consumer
 from merkql.errors import StaleGenerationError, UnknownTopicError
 from merkql.positions import TopicPartition
+
+if TYPE_CHECKING:
+    from merkql.transparency.policy import Policy
 
 WAIT_S = 0.5  # between two looks whether somebody still reads the output
 JOIN_STEP_S = 0.05
@@ -58,6 +62,7 @@ class Reading:
     sink: Sink
     follow: bool
     until_ms: int | None = None
+    verify: Policy | None = None  # whose checkpoints each record has to be proved against
 
     def is_over(self) -> bool:
         """Whether nobody wants more; looked at when there is none."""
@@ -127,7 +132,7 @@ def by_hand(reading: Reading, partitions: list[TopicPartition], begin: Asked) ->
     window = _Window(stops, reading.until_ms)
     watched = _Watched(reading.broker, {name.topic for name in begins})
     with (
-        reading.broker.consumer(NO_GROUP, auto_commit=False) as consumer,
+        reading.broker.consumer(NO_GROUP, auto_commit=False, verify=reading.verify) as consumer,
         sink.terminal.progress("read", is_shown=not sink.terminal.out.is_terminal) as bar,
     ):
         consumer.assign(begins)
@@ -136,6 +141,10 @@ def by_hand(reading: Reading, partitions: list[TopicPartition], begin: Asked) ->
         while not sink.is_full and len(consumer.paused) < len(begins):
             records = consumer.poll(WAIT_S if reading.follow else 0.0, sink.left)
             if not records:
+                if reading.verify is not None and not reading.follow:
+                    left = total - sink.printed
+                    sink.terminal.warn(f"{counted(left, 'record')} not under a checkpoint yet")
+                    return
                 if reading.is_over():
                     return
                 watched.check()
@@ -153,7 +162,9 @@ def as_group(
     """Read as a member of the group, or given partitions in its name; commit what is printed."""
     sink, window = reading.sink, _Window({}, reading.until_ms)
     deadline = time.monotonic() + JOIN_S
-    with reading.broker.consumer(group, auto_commit=False, offset_reset=offset_reset) as consumer:
+    with reading.broker.consumer(
+        group, auto_commit=False, offset_reset=offset_reset, verify=reading.verify
+    ) as consumer:
         if partitions is None:
             consumer.subscribe(topics)
         else:

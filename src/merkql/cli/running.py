@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from merkql.cli.commands import parse
 from merkql.cli.parsing import HelpAskedError, UsageError
 from merkql.cli.terminal import OutputError, Terminal
-from merkql.errors import CorruptionError, DirectoryLockedError, MerkqlError, UnknownTopicError
+from merkql.errors import (
+    CorruptionError,
+    DirectoryLockedError,
+    MerkqlError,
+    UnknownTopicError,
+    UnprovenRecordError,
+)
 
 OK = 0
 FAILED = 1  # an error, named on standard error
@@ -75,7 +81,7 @@ def _explained(error: Exception) -> tuple[str, int]:
     """An error as one line, and the status it leads to."""
     if isinstance(error, UsageError):
         return f"{error.message} (see `{error.program} --help`)", MISUSED
-    if isinstance(error, CorruptionError):
+    if isinstance(error, (CorruptionError, UnprovenRecordError)):
         return str(error), DAMAGED
     if isinstance(error, UnknownTopicError):
         was_deleted = "deleted" in error.hint

@@ -200,6 +200,8 @@ def range_path(
 
 def find_leaf(log: AnyLog, wanted: bytes) -> int | None:
     """The offset of the first leaf with this hash, or None, once all leaves led to the root."""
+    if not isinstance(wanted, bytes) or len(wanted) != HASH_SIZE:
+        raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {wanted!r}")
     step = (1 << 20) // HASH_SIZE
     known = log.frontier
     read = Frontier()

@@ -22,7 +22,6 @@ from merkql.storage.fetching import (
 from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.tree_repair import rebuild_whole_tree
-from merkql.storage.tree_space import HASH_SIZE
 
 if TYPE_CHECKING:  # what makes and checks evidence is loaded by the methods that need it
     from merkql.proofs import ConsistencyProof, Proof, RangeProof
@@ -171,6 +170,12 @@ class Partition:
             raise OffsetOutOfRangeError(stop, 0, size)
         return self._with_tree(log, lambda: self._prover.range(log, first, stop, size))
 
+    def salts(self, first: int, stop: int) -> bytes:
+        """Under the records from ``first`` up to ``stop`` of an erasable topic, 16 bytes each."""
+        from merkql.storage.collecting import salts_of
+
+        return b"".join(self._with_log(lambda log: salts_of(log, first, stop - first)))
+
     def evidence(self, first: int, stop: int, path: str | os.PathLike[str]) -> RangeProof:
         """Write what shows the records from ``first`` up to ``stop`` to a stranger: a zip file.
 
@@ -231,8 +236,6 @@ class Partition:
 
     def find(self, leaf_hash: bytes) -> int | None:
         """The offset whose leaf has this hash, or None. Cost: a scan of 32 bytes a record."""
-        if not isinstance(leaf_hash, bytes) or len(leaf_hash) != HASH_SIZE:
-            raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {leaf_hash!r}")
         from merkql.storage.evidence import find_leaf
 
         log = self._owner.open_log(self.index)
@@ -254,8 +257,7 @@ class Partition:
         """Apply retention and leave nothing outside its window but the tree; the bytes freed.
 
         0 where the disk holds more afterwards: what another client compressed with zstd or gzip is
-        written anew as LZ4.
-        Writing waits meanwhile. Cost: one segment is rewritten.
+        written anew as LZ4. Writing waits meanwhile. Cost: one segment is rewritten.
         """
         with self._owner.exclusive():
             return retaining.compact(self._writable(), self._owner.retention, self._now_ms())

@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+
+def root_from_inclusion(
+    leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]
+) -> bytes: ...
+def root_from_range(leaf_hashes: bytes, first: int, size: int, path: Sequence[bytes]) -> bytes: ...
