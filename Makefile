@@ -34,9 +34,9 @@ test-slow: build $(VENV)/interop
 crash: build $(VENV)/test
 	PYTHONPATH=tests $(BIN)/python -m crash.explore --length 2 --sample 30
 
-# Of all sequences of three: hours.
+# Of all sequences of three: hours. Interrupted and begun again, it goes on where it was.
 crash-all: build $(VENV)/test
-	PYTHONPATH=tests $(BIN)/python -m crash.explore --length 3
+	PYTHONPATH=tests $(BIN)/python -m crash.explore --length 3 --progress build/crash-all.progress
 
 # Kills, power cuts (root), failing system calls (strace), turned bits; one table at the end.
 soak: build $(VENV)/test

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import logging
 import os
 import random
@@ -48,6 +49,7 @@ def explore(names: tuple[str, ...], options: argparse.Namespace) -> Outcome:
         seed=options.seed,
         visits=options.visits,
         failures_max=1,
+        deep_share=0.02 if len(names) < 3 else 0.005,
         only_last=True,
         news=True,
         state=options.state,
@@ -87,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     )
     started = time.monotonic()
     count, void, states, distinct, failed = 0, 0, 0, 0, 0
-    for outcome in outcomes(words, options):
+    for outcome in with_progress(words, options):
         count += outcome.sequences
         void += outcome.void
         states += outcome.states
@@ -115,6 +117,27 @@ def outcomes(words: list[tuple[str, ...]], options: argparse.Namespace) -> Itera
         yield from pool.map(work, words, chunksize=4)
 
 
+def with_progress(words: list[tuple[str, ...]], options: argparse.Namespace) -> Iterable[Outcome]:
+    """The same; what another run with this progress file has shown is not done again."""
+    if options.progress is None:
+        yield from outcomes(words, options)
+        return
+    done: dict[str, Outcome] = {}
+    if os.path.exists(options.progress):
+        with open(options.progress) as file:
+            for line in file:
+                name, outcome = json.loads(line)
+                done[name] = Outcome(*outcome)
+    for word in words:
+        if ",".join(word) in done:
+            yield done[",".join(word)]
+    left = [word for word in words if ",".join(word) not in done]
+    with open(options.progress, "a") as file:
+        for word, outcome in zip(left, outcomes(left, options), strict=True):
+            print(json.dumps([",".join(word), outcome]), file=file, flush=True)
+            yield outcome
+
+
 def _replay(names: tuple[str, ...], text: str) -> str:
     state = text.split("state ")[1].split(maxsplit=1)[0] if "state " in text else ""
     return (
@@ -136,6 +159,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--visits", type=int, default=1 << 40, help="of each, about so many states")
     parser.add_argument("--sequence", help="this one alone, operations with commas between")
     parser.add_argument("--state", default="", help="this state alone, by its first digits")
+    parser.add_argument("--progress", help="a file of what is done: begun again, it goes on there")
     parser.add_argument("--keep", help="a directory for what the crash left in the first failure")
     return parser.parse_args(arguments)
 

@@ -124,8 +124,14 @@ def failed_sync(session: CrashSession) -> None:
     session.send_with_failing_sync("a", 0, *_events(session, "a", 0, 1, 20))
 
 
-# Further letters for further features (erase, hand the writer role over): a function here, and a
-# method of `CrashSession` that says what the call promises.
+def hand_over(session: CrashSession) -> None:
+    """Another process writes, and goes on; the one before stays there and does nothing."""
+    _needs(session, "a")
+    session.hand_over("a", 0, *_events(session, "a", 0, 1, 20))
+
+
+# A further letter for a further feature: a function here, and a method of `CrashSession` that says
+# what the call promises.
 OPERATIONS: dict[str, Operation] = {
     one.__name__: one
     for one in (
@@ -145,6 +151,7 @@ OPERATIONS: dict[str, Operation] = {
         kill,
         background,
         failed_sync,
+        hand_over,
     )
 }
 

@@ -61,13 +61,17 @@ class CrashSession:
         self.files = files or RecordingFiles(root)
         self.models = [LogModel()]
         self.broker: Broker
+        self.other: Broker | None = None  # of a second process; this one does nothing meanwhile
         self.open()
 
     def open(self) -> None:
+        self.broker = self._another()
+        self.producer = self.broker.producer()
+
+    def _another(self) -> Broker:
         key = f"{self.root}.key"
         config = BrokerConfig(self.root, signing_key=key if os.path.exists(key) else None)
-        self.broker = Broker(config, self.files)
-        self.producer = self.broker.producer()
+        return Broker(config, self.files)
 
     def close(self) -> None:
         self._step(self.broker.close, lambda model: None)
@@ -81,6 +85,20 @@ class CrashSession:
         self.broker._engine.abandon()
         self.broker.closed = True
         self.open()
+
+    def hand_over(self, topic: str, partition: int, event: Event) -> None:
+        """Another process takes the writer role, writes, and is the one that goes on."""
+
+        def work() -> None:
+            coming = self.other or self._another()
+            self.broker, self.other = coming, self.broker
+            self.producer = self.broker.producer()
+            self.producer.send_batch([_record(topic, partition, event)])
+
+        def change(model: LogModel) -> None:
+            model.topics[topic].partitions[partition].groups.append([event])
+
+        self._step(work, change)
 
     def create(
         self,
@@ -198,6 +216,9 @@ class CrashSession:
         key = f"{self.root}.key"
         if not os.path.exists(key):
             key_file.write_key(key, SigningKey("crash.example/log", bytes(32)))
+            if self.other is not None:  # it knows no key
+                self._step(self.other.close, lambda model: None)
+                self.other = None
             self.reopen()
 
         def change(model: LogModel) -> None:
@@ -212,10 +233,11 @@ class CrashSession:
         self.files.mark("operation", name)
 
     def end(self) -> None:
-        """Let go of the broker without a word, if it is open."""
-        if not self.broker.closed:
-            self.broker._engine.abandon()
-            self.broker.closed = True
+        """Let go of the brokers without a word, if they are open."""
+        for one in (self.broker, self.other):
+            if one is not None and not one.closed:
+                one._engine.abandon()
+                one.closed = True
 
     def add_partitions(self, topic: str, count: int) -> None:
         def change(model: LogModel) -> None:

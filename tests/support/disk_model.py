@@ -337,18 +337,29 @@ def write_image(image: Image, root: str) -> None:
         if content is None:
             os.makedirs(path, exist_ok=True)
             continue
-        with open(path, "wb") as file:
-            file.write(content.rstrip(b"\0"))
-            file.truncate(len(content))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        written = content.rstrip(b"\0")
+        os.write(descriptor, written)
+        if len(written) < len(content):
+            os.truncate(descriptor, len(content))
+        os.close(descriptor)
 
 
 def read_image(root: str) -> Image:
     """What a real directory holds."""
     image: Image = {}
-    for path, directories, names in os.walk(root):
-        for name in directories:
-            image[os.path.relpath(os.path.join(path, name), root)] = None
-        for name in names:
-            with open(os.path.join(path, name), "rb") as file:
-                image[os.path.relpath(os.path.join(path, name), root)] = file.read()
+    _read_below(root, "", image)
     return image
+
+
+def _read_below(directory: str, above: str, image: Image) -> None:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = above + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                image[name] = None
+                _read_below(entry.path, f"{name}/", image)
+                continue
+            descriptor = os.open(entry.path, os.O_RDONLY)
+            image[name] = os.read(descriptor, os.fstat(descriptor).st_size)
+            os.close(descriptor)

@@ -314,7 +314,8 @@ def scan_segment(
         short = len(data) < size  # the file ends before ``end``: somebody cut it
         at_end = short or position + size >= end
         result: ScanResult = scan(data, expected_offset)
-        verdict, reason = result.verdict, result.reason
+        verdict: str = result.verdict
+        reason = result.reason
         cut = verdict == "torn" and not at_end
         whole = data[: result.position]
         more = cut or (verdict == "clean" and not at_end and len(whole) == size)

@@ -24,13 +24,25 @@ KEPT_LEVEL_MIN = 8
 KEPT_COUNT_MAX = 4096
 
 
+class _Paths(dict[int, str]):
+    """The path of each level, made when it is asked for: most trees have few of the 64."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def __missing__(self, level: int) -> str:
+        path = self[level] = layout.tree_level(self._directory, level)
+        return path
+
+
 class TreeFiles:
     """Writes what a Frontier adds and answers what proofs ask; one thread at a time writes."""
 
     def __init__(self, files: FilePool, directory: str) -> None:
         self.directory = directory
         self._files = files
-        self._paths = {level: layout.tree_level(directory, level) for level in LEVELS}
+        self._paths = _Paths(directory)
         self._kept: dict[int, bytes] = {}  # by level: the first hashes of its file
         # What another process wrote before us may not be synced either: begin with every file.
         there = itertools.takewhile(lambda level: files.exists(self._paths[level]), LEVELS)
