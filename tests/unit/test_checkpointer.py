@@ -249,6 +249,51 @@ def test_stored_hashes_are_made_again_rather_than_judged(tmp_path: Path, key: st
         assert [one.size for one in partition_of(broker).checkpoints()] == [40, 51]
 
 
+@pytest.mark.parametrize("level", ["h00", "h04", "h08"])
+def test_a_rotten_hash_file_stopped_signing_though_it_can_be_made_again(
+    tmp_path: Path, key: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    for count in (300, 10):
+        fill(data, key, count)
+    path = data / "topics/t/0/tree" / level
+    with Broker.open(data, signing_key=key) as broker:
+        send(broker, 1)
+        with path.open("r+b") as file:
+            file.write(b"\xff")
+        assert partition_of(broker).checkpoint().size == 311
+        partition_of(broker).verify()
+    assert "rebuilding the tree" in caplog.text
+
+
+def test_verify_left_a_cut_hash_file_as_it_was(
+    tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "data", key, 300)
+    with Broker.open(tmp_path / "data") as broker:
+        assert partition_of(broker).end_offset == 300
+        os.truncate(tmp_path / "data/topics/t/0/tree/h04", 100)
+        partition_of(broker).verify()
+    assert "tree hashes are missing at the end of the file" in caplog.text
+    assert os.path.getsize(tmp_path / "data/topics/t/0/tree/h04") == 300 // 16 * 32
+
+
+def test_a_partitions_files_in_the_place_of_anothers_are_told(tmp_path: Path, key: str) -> None:
+    data = tmp_path / "data"
+    with Broker.open(data, signing_key=key) as broker:
+        broker.create_topic("t", partitions=2)
+        for part in (0, 1):
+            broker.producer().send("t", b"%d" % part, partition=part)
+    zero, one, aside = (data / "topics/t" / name for name in ("0", "1", "aside"))
+    for source, target in ((zero, aside), (one, zero), (aside, one)):
+        source.rename(target)
+    with Broker.open(data) as broker:
+        with pytest.raises(HistoryError, match="the directory is that of t/0: files were moved"):
+            broker.producer().send("t", b"more", partition=0)
+        with pytest.raises(HistoryError, match="files were moved; put each back"):
+            partition_of(broker).verify()
+
+
 def test_keys_change_hands_with_an_overlap(tmp_path: Path, key: str) -> None:
     new = tmp_path / "keys" / "new.key"
     write_key(new, SigningKey.generate(NAME))

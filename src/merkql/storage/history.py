@@ -109,7 +109,8 @@ def check_opened(log: PartitionLog, *, clean: bool) -> None:
             log.pool.sync(file.path)
         kept = newest_kept(file)
         if kept is not None:
-            check_agrees(log, kept, file.path, _root_mended)
+            check_agrees(log, kept, file.path, root_mended)
+            check_place(log, kept, file.path)
     except CorruptionError as refusal:
         refuse(log, refusal)
 
@@ -118,6 +119,18 @@ def refuse(log: PartitionLog, reason: CorruptionError) -> None:
     """Have nothing written to the partition any more."""
     logger.error("%s", reason)
     log.refusal = reason
+
+
+def check_place(log: AnyLog, kept: KeptCheckpoint, path: str) -> None:
+    """``HistoryError`` if the checkpoint is of another partition, whose files then are here."""
+    topic_id, place = log.id.topic_id.hex()[:8], f"{log.id.topic}/{log.id.index}"
+    if not kept.origin.endswith(f".{topic_id}/{place}"):
+        raise HistoryError(
+            path,
+            0,
+            f"{kept} is of {kept.origin}, and the directory is that of {place}: files were moved; "
+            "put each back where it was",
+        )
 
 
 def check_agrees(
@@ -159,6 +172,7 @@ def verify_kept(
     for one in kept:
         try:
             check_agrees(log, one, file.path)
+            check_place(log, one, file.path)
             if good is not None and one.size < good.size:
                 raise HistoryError(file.path, 0, f"{one} was signed after {good}")
             if check_note is not None:
@@ -174,12 +188,13 @@ def verify_kept(
     return kept
 
 
-def _root_mended(log: AnyLog, size: int) -> bytes:
+def root_mended(log: AnyLog, size: int) -> bytes:
     """The root, from hashes made again where the stored ones are damaged: they are derived."""
     try:
         return root_of(log, size)
-    except CorruptionError:
+    except CorruptionError as damage:
         if not isinstance(log, PartitionLog):
             raise
+        logger.warning("%s", damage)
     rebuild_whole_tree(log, log.frontier.peaks)
     return root_of(log, size)

@@ -86,7 +86,9 @@ def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
             segment.open_index()
             found = segment.index.entry(number)
         except (IndexDamagedError, IndexError) as error:
-            raise DerivedDamageError(segment.index.path, number * 24, str(error)) from None
+            path = segment.index.path
+            reason = str(error).removeprefix(f"{path}: ")
+            raise DerivedDamageError(path, number * 24, reason) from None
         if found != expected:
             raise DerivedDamageError(
                 segment.index.path, number * 24, f"entry {number} is not that of its batch"
@@ -121,7 +123,10 @@ def _check_tree(log: AnyLog, run: Run, frontier: Frontier) -> None:
         count = (run.next_offset - first) * SALT_SIZE
         salts = log.pool.read(salts_path, count, first * SALT_SIZE)
     for level, index, hashes in frontier.append(leaf_hashes(run.data, salts=salts)):
-        stored = log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0]
+        try:
+            stored = log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0]
+        except CorruptionError as error:  # some are not there
+            raise DerivedDamageError(error.path, error.position, error.reason) from None
         if stored != hashes:
             at = next(i for i in range(len(hashes)) if stored[i] != hashes[i])
             path = layout.tree_level(log.tree.directory, level)

@@ -20,7 +20,6 @@ from merkql.storage.checkpoint_file import (
     Frame,
 )
 from merkql.storage.engine import Engine
-from merkql.storage.evidence import root_of
 from merkql.storage.files import Files
 from merkql.storage.history import (
     KeptCheckpoint,
@@ -29,6 +28,7 @@ from merkql.storage.history import (
     check_opened,
     newest_kept,
     refuse,
+    root_mended,
 )
 from merkql.storage.partition_log import PartitionLog
 from merkql.transparency.checkpoint import Checkpoint, make_origin
@@ -123,7 +123,7 @@ class Checkpointer:
         file = CheckpointFile(log.pool, log.directory)
         newest = newest_kept(file)
         if newest is not None:
-            check_agrees(log, newest, file.path)
+            check_agrees(log, newest, file.path, root_mended)
             _check_origin(newest, origin)
         for head in heads:
             _check_head(log, head)
@@ -131,7 +131,7 @@ class Checkpointer:
                 self._engine.unsay_clean()
                 newest = _keep(file, head.newest)  # signed, and the crash came before it was kept
         size = log.end_offset
-        checkpoint = Checkpoint(origin, size, root_of(log, size))
+        checkpoint = Checkpoint(origin, size, root_mended(log, size))
         if newest is not None and newest.size == size and self._is_complete(newest, file.path):
             return newest
         text = checkpoint.text()
@@ -191,7 +191,7 @@ def _keep(file: CheckpointFile, kept: KeptCheckpoint) -> KeptCheckpoint:
 
 def _check_head(log: PartitionLog, head: Head) -> None:
     if head.newest is not None:
-        check_agrees(log, head.newest, head.path)
+        check_agrees(log, head.newest, head.path, root_mended)
 
 
 def _check_origin(newest: KeptCheckpoint, origin: str) -> None:
