@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks import takeover
 from benchmarks.stores import KINDS
 
 RATE, SECONDS, BYTES, SHARE = "records/s", "s", "B", "of an equal share"
@@ -149,6 +150,13 @@ def process_rows() -> list[Row]:
         Row("smallest share of 4 processes", SHARE, Subject(share, ("merkql", 4, 1)), {},
             (at_least(0.5),))
     )  # fmt: skip
+    rows.append(
+        Row("a hand-over, beside the sync", SECONDS, Subject("processes.HandOver.track_seconds"),
+            {}, (at_most(150e-6),))
+    )  # fmt: skip
+    for moment in takeover.MOMENTS:
+        ours = Subject("takeover.TakeOver.track_seconds", (moment,))
+        rows.append(Row(f"goes on, kill {moment}", SECONDS, ours, {}, (at_most(50e-3),)))
     return rows
 
 

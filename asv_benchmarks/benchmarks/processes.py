@@ -14,7 +14,10 @@ HERE = str(Path(__file__).parents[1])
 MERKQL = """
 import sys, time
 from merkql import Broker
+from merkql.storage import role
 
+if sys.argv[3] == "turns":
+    role.KEEP_MIN_S = role.KEEP_MAX_S = 0.0  # every group is another's
 with Broker.open(sys.argv[1], exclusive=sys.argv[3] == "exclusive") as broker:
     producer, values = broker.producer(), [bytes(256)] * int(sys.argv[2])
     producer.send_values("events", values, partition=0)
@@ -94,6 +97,28 @@ class Processes:
         for writer in self.writers:
             writer.communicate()
         remove_directory(self.path)
+
+
+class HandOver:
+    """What a group costs more where each is of another process than the one before."""
+
+    seconds = 1.0
+    toy = {"seconds": 0.02}
+
+    def setup(self) -> None:
+        self.alone, self.turns = Processes(), Processes()
+        self.alone.seconds = self.turns.seconds = self.seconds
+        self.alone.setup("merkql", 1, 1)
+        self.turns.setup("turns", 2, 1)
+
+    def track_seconds(self) -> float:
+        """Beside the group and its sync: waking, taking in what the other wrote, giving up."""
+        alone = self.alone.track_seconds_a_record("merkql", 1, 1)
+        return max(1e-9, self.turns.track_seconds_a_record("turns", 2, 1) - alone)
+
+    def teardown(self) -> None:
+        self.alone.teardown("merkql", 1, 1)
+        self.turns.teardown("turns", 2, 1)
 
 
 def _answer(writer: subprocess.Popen[bytes]) -> bytes:

@@ -121,6 +121,7 @@ def example_state() -> shared_state.SharedState:
         stated_floor=40,
         next_number=3,
         live_count=1,
+        written=1000,
         files=files,
     )
 
@@ -151,6 +152,6 @@ def test_format_is_pinned(page: str):
         "frame": "8c80cfa04cf830760c74a428b8ef9ff0b8835e2b197886f7515f2a9e97a9e8b2",
         "tail-page": "10e83874cc7b2e1d88498d8a0665affe0ea39c2cb319a3fd3125d71c73d4aa11",
         "offset-index": "e8d0b86a116221450a1dfa86916d2bee0b9b4d8bf8c54d75ff342acf882ad0ce",
-        "state": "887b85c3b299b48f9225157ef3e5eef37509df1589fcd0f0b350d2c5d5a6c4e2",
+        "state": "40cf21d27f6da05cfaf1e539204c0814f697a6c44b9ca58652b0affe97519e92",
     }
     assert hashlib.sha256(worked_example(page)).hexdigest() == digests[page]

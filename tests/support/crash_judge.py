@@ -35,7 +35,7 @@ from support.disk_model import DiskModel, read_image, write_image
 from support.log_model import LogModel
 from support.recorder import RecordingFiles
 
-LIVE = {"lock", "lock.queue", "lock.sharers", "state"}  # of processes, not of the log
+LIVE = {"lock", "lock.queue", "lock.sharers", "lock.alone", "state"}  # of processes, not the log
 TWICE_SHARE = 0.5  # of the recovered directories: recovered again, byte for byte
 DEEP_MOMENTS = 5  # about so many moments in a recovery at which it is cut short
 

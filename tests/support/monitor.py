@@ -26,14 +26,18 @@ class MonitorFiles(Files):
         self._lock = threading.Lock()
         self._path: dict[int, str] = {}
         self._dirty: set[str] = set()
+        self._new_names: set[str] = set()  # that a power cut may take
         self._failed: set[str] = set()
         self._relaxed: set[str] = set()  # directories of topics that do not wait for the disk
         self._strict: set[str] = set()  # and of those that do
 
     def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
+        is_new = create and kind_of(path) in ("log", "salts") and not os.path.exists(path)
         descriptor = super().open(path, write=write, create=create)
         with self._lock:
             self._path[descriptor] = path
+            if is_new:
+                self._new_names.add(path)
         return descriptor
 
     def write(self, descriptor: int, data: Any, position: int) -> None:
@@ -73,6 +77,7 @@ class MonitorFiles(Files):
     def sync_directory(self, path: str) -> None:
         with self._lock:
             self.syncs["directory"] += 1
+            self._new_names = {one for one in self._new_names if os.path.dirname(one) != path}
         super().sync_directory(path)
 
     def rename(self, source: str, target: str) -> None:
@@ -96,6 +101,7 @@ class MonitorFiles(Files):
     def remove(self, path: str) -> None:
         if path.endswith(".wal") and self._is_used(path):
             unsynced = [one for one in tuple(self._dirty) if kind_of(one) in ("log", "salts")]
+            unsynced += filter(os.path.exists, tuple(self._new_names))  # else they are gone again
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
         if path.endswith(".log") and "/.deleted-" not in path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -17,7 +18,13 @@ import pytest
 from merkql import Broker, DirectoryLockedError, WriterFailedError, WriterTimeoutError
 from merkql.storage import layout, turn
 from merkql.storage.files import Files
-from merkql.storage.role import WriterRole, program_name
+from merkql.storage.role import (
+    LOOK_INTERVAL_S,
+    REPLACED_S,
+    STOPPED_S,
+    WriterRole,
+    program_name,
+)
 from support import children
 
 DEADLINE_S = 30.0
@@ -233,3 +240,96 @@ def test_the_holder_is_a_process_and_its_program(tmp_path: Path) -> None:
     os.truncate(layout.writer_lock(str(tmp_path)), 0)
     assert role.holder() == "another process"
     role.close()
+
+
+def test_who_opens_or_closes_waits_in_line_and_not_beside_it(tmp_path: Path) -> None:
+    """It looked each millisecond, and stood there for half a second beside writers that do not."""
+    holder = role_of(tmp_path)
+    entering = WriterRole(Files(), str(tmp_path))
+    opened: list[bool] = []
+    opens = threading.Thread(
+        target=lambda: opened.append(entering.enter(exclusive=False, timeout_s=DEADLINE_S))
+    )
+    opens.start()
+    until(lambda: holder.wanted)
+    holder.give()
+    assert not holder.try_take()  # it stands behind, whoever is quicker
+    opens.join(DEADLINE_S)
+    assert opened == [False]
+    left: list[bool] = []
+    leaves = threading.Thread(target=lambda: left.append(holder.wait(DEADLINE_S)))
+    leaves.start()
+    until(lambda: entering.wanted)
+    entering.give()
+    leaves.join(DEADLINE_S)
+    assert left == [True]
+    for role in (holder, entering):
+        role.close()
+
+
+def test_who_waits_in_line_is_refused_once_an_exclusive_one_was_quicker(tmp_path: Path) -> None:
+    late = WriterRole(Files(), str(tmp_path))
+    with children.start(HOLDS, tmp_path, "turn") as child:
+        assert has_begun(child)
+        refused: list[DirectoryLockedError] = []
+
+        def open_late() -> None:
+            with pytest.raises(DirectoryLockedError) as caught:
+                late.enter(exclusive=False, timeout_s=DEADLINE_S)
+            refused.append(caught.value)
+
+        thread = threading.Thread(target=open_late)
+        thread.start()
+        alone = os.open(layout.writer_alone(str(tmp_path)), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(alone, fcntl.LOCK_EX)  # as an exclusive broker does that has the role by then
+        thread.join(DEADLINE_S)
+        assert len(refused) == 1
+        os.close(alone)
+    late.close()
+
+
+def test_to_look_who_is_there_takes_nothing_that_the_first_to_come_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look took the lock of those who share: who came in that moment joined a dead session."""
+    with children.start(HOLDS, tmp_path, "exclusive") as child:
+        assert has_begun(child)
+        child.kill()
+    looks, enters = (WriterRole(Files(), str(tmp_path)) for _ in range(2))
+    sharers: list[bool] = []
+    lock = Files.lock
+
+    def watch(files: Files, descriptor: int, **how: bool) -> bool:
+        if descriptor == looks._sharers:
+            sharers.append(True)
+        return lock(files, descriptor, **how)
+
+    monkeypatch.setattr(Files, "lock", watch)
+    assert not looks._is_held_for_life()
+    assert sharers == []
+    assert enters.enter(exclusive=False, timeout_s=5)
+    for role in (looks, enters):
+        role.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_who_finds_another_lock_file_waits_until_the_holder_of_the_old_one_knows(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There were two holders for as long as the old one did not look: 50 ms, and its group."""
+    waited: list[float] = []
+    one = role_of(tmp_path)
+    one.give()
+    path = layout.writer_lock(str(tmp_path))
+    os.remove(path)
+    if how == "replaced":
+        Path(path).touch()
+    monkeypatch.setattr("merkql.storage.role.time.sleep", waited.append)
+    other = role_of(tmp_path)
+    assert waited == [REPLACED_S]
+    assert REPLACED_S > LOOK_INTERVAL_S + STOPPED_S
+    one._looked_at = 0.0
+    assert not one.try_take()  # nor does who has the old one take the new one sooner
+    assert waited == [REPLACED_S] * 2
+    for role in (one, other):
+        role.close()

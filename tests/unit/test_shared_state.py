@@ -182,7 +182,7 @@ def test_what_is_stated_is_read_back(tmp_path: Path) -> None:
     assert file.read() is None
     flags, numbers = [True] * 6, range(11, 18)
     files = [WalFileState(1, 2, 3, 4, 5)] * shared_state.FILES_MAX
-    stated = SharedState(bytes(range(16)), 7, 8, 9, *flags, *numbers, 2, files)
+    stated = SharedState(bytes(range(16)), 7, 8, 9, *flags, *numbers, 2, 3, files)
     assert file.write(stated) == file.news()
     assert file.read() == stated
     live = [(bytes([number]) * 16, number) for number in range(2)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from merkql import Broker, ProducerRecord, RetentionConfig
+from merkql.storage.files import Files
+from merkql.storage.maintenance import sync_segments
+from merkql.storage.segment_space import AHEAD, held_in_size, set_aside
 from support.monitor import MonitorFiles
 
 Pair = tuple[Broker, Broker]
@@ -113,3 +118,102 @@ def test_the_first_to_leave_leaves_no_mark_and_the_last_does(tmp_path: Path) -> 
     other.close()
     assert (tmp_path / "clean").exists()
     assert not list((tmp_path / "wal").iterdir())
+
+
+def test_each_turn_after_anothers_listed_the_directory_and_had_its_names_synced(
+    pair: Pair, files: MonitorFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pair[0]
+    one.create_topic("t")
+    for broker in pair:
+        send(broker, *[b"x"] * 20)  # the tree's second file is made with the sixteenth
+    touched: list[str] = []
+    list_directory, sync_directory = files.list_directory, files.sync_directory
+
+    def listing(path: str) -> list[str]:
+        touched.append(path)
+        return list_directory(path)
+
+    def syncing(path: str) -> None:
+        touched.append(path)
+        sync_directory(path)
+
+    monkeypatch.setattr(files, "list_directory", listing)
+    monkeypatch.setattr(files, "sync_directory", syncing)
+    for number in range(10):
+        for broker in pair:
+            send(broker, b"x" * 100)
+            with broker._engine.exclusive():
+                sync_segments(broker._engine.writer, broker._engine)
+        if number == 0:
+            touched.clear()
+    log = one._engine.logs()[0]
+    assert [path for path in touched if path.startswith(log.directory)] == []
+
+
+def test_the_wal_was_forgotten_before_the_name_of_a_file_that_another_process_made_was_durable(
+    pair: Pair,
+) -> None:
+    """Not so; it would be if only who wrote a file's name had it synced. The monitor tells."""
+    one, other = pair
+    one.create_topic("t", erasable=True)
+    assert other.topic("t").partition(0).end_offset == 0
+    other._engine.shrink_wal()
+    send(one, b"x")  # this makes the file of the salts
+    other._engine.shrink_wal()
+    assert not other._engine.logs()[0].names_unsynced
+
+
+def test_a_sealed_segment_grew_where_another_process_prepared_space_in_it(pair: Pair) -> None:
+    """It looked whether others write, and they began to right after."""
+    one, other = pair
+    one.create_topic("t", segment_bytes=2 * AHEAD)
+    value = b"x" * (64 << 10)
+    while one.topic("t").partition(0).end_offset * len(value) < AHEAD:
+        send(one, *[value] * 8)
+    log = one._engine.logs()[0]
+    first, sealed = log.active, log.active.path
+    log.write_out()
+    assert os.path.getsize(sealed) >= first.end_position + AHEAD, "beside a writer it is prepared"
+    send(other, *[value] * 8)
+    while not other._engine.logs()[0].segments:
+        send(other, *[value] * 8)
+    size = os.path.getsize(sealed)
+    assert log.active is first, "it does not know"
+    first._allocated = first.end_position
+    log.write_out()
+    assert os.path.getsize(sealed) == size
+    assert one.topic("t").partition(0).verify().end_offset == one.topic("t").partition(0).end_offset
+
+
+def test_who_seals_a_segment_waits_for_who_prepares_space_in_it(tmp_path: Path) -> None:
+    path, files, order = str(tmp_path / "segment"), Files(), []
+    os.close(files.create(path))
+    inside, goes_on = threading.Event(), threading.Event()
+
+    def is_last() -> bool:
+        inside.set()
+        assert goes_on.wait(30)
+        order.append("prepared")
+        return True
+
+    preparing = threading.Thread(target=lambda: set_aside(files, path, 0, is_last))
+    preparing.start()
+    assert inside.wait(30)
+    waited = [0]
+    lock = files.lock
+
+    def look(descriptor: int, **how: bool) -> bool:
+        got = lock(descriptor, **how)
+        if not got:
+            waited[0] += 1
+            goes_on.set()
+        return got
+
+    files.lock = look  # type: ignore[method-assign]
+    with held_in_size(files, path):
+        order.append("sealed")
+        assert set_aside(files, path, 0, lambda: True) == 0, "not meanwhile"
+    preparing.join(30)
+    assert order == ["prepared", "sealed"]
+    assert waited[0]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from merkql.errors import ClosedError, again
 from merkql.storage.role import Patience
+from merkql.storage.stay import REST_S, Stay
 from merkql.storage.turn import Turn
 from merkql.storage.worker import Worker
 from merkql.storage.writer import CommitRequest, Writer
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 GROUP_BYTES_MAX = 4 << 20
 QUEUE_BYTES_MAX = 32 << 20
 LOST_LEAD_S = 1.0
-REST_S = 0.0002  # between two writes of a thread, when other processes wait for the role
 
 
 class Committer:
@@ -60,7 +59,7 @@ class Committer:
         self._background = Worker("merkql-commit", self._run_background, on_thread)
         self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
         self._background_leads = False
-        self._rests, self._rested_at = False, 0.0  # the role is kept, without a leader
+        self._stay = Stay(turn.role)
 
     def commit(self, request: CommitRequest) -> None:
         """Return when the request is committed, as durable as it asked; raise its error."""
@@ -169,6 +168,7 @@ class Committer:
             self._check_open()
             if not self._leading:
                 self._leader, self._leading = me, True
+                self._stay.begin_write()
                 if self._turn.try_take():
                     if not request.exclusive:
                         self._queue.append(request)
@@ -330,21 +330,19 @@ class Committer:
 
     def _rest(self) -> None:
         """Give the role back; or keep it a moment, for who is about to write again."""
-        if self.closed or not self._turn.role.keeps:
+        if not self._stay.end_write() or self.closed:
             self._turn.give()
-            return
-        self._rested_at = time.monotonic()
-        if not self._rests:
-            self._rests = True
+        elif not self._stay.watched:
+            self._stay.watched = True
             self._background_gate.put(None)
 
     def _end_rest(self) -> None:
         """Nobody wrote for a moment: let others have the role. By the background thread."""
         with self._lock:
             if self._leading or not self._turn.role.held:
-                self._rests = self._turn.role.held
-            elif time.monotonic() - self._rested_at >= REST_S:
-                self._rests = False
+                self._stay.watched = self._turn.role.held
+            elif self._stay.is_over():
+                self._stay.watched = False
                 self._turn.give()
 
     def _promote_background(self) -> None:
@@ -355,7 +353,7 @@ class Committer:
     def _run_background(self) -> None:
         while True:
             try:
-                self._background_gate.get(timeout=REST_S if self._rests else None)
+                self._background_gate.get(timeout=REST_S if self._stay.watched else None)
             except Empty:
                 self._end_rest()
                 continue

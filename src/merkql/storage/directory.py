@@ -31,8 +31,8 @@ logger = logging.getLogger("merkql.recovery")
 LOOK_INTERVAL_S = 0.001
 FORMAT = 1
 _OURS = {
-    *("lock", "lock.queue", "lock.sharers", "state", "wal", "topics", "groups", "clean"),
-    *("merkql.json", "merkql.json.tmp", "clean.tmp"),
+    *("lock", "lock.queue", "lock.sharers", "lock.alone", "state", "wal", "topics", "groups"),
+    *("merkql.json", "merkql.json.tmp", "clean", "clean.tmp"),
 }
 _CLEAN = struct.Struct("<4sQ")
 _CLEAN_MAGIC = b"MKC1"

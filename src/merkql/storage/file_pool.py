@@ -80,16 +80,11 @@ class FilePool:
         finally:
             self._unpin(entry)
 
-    def allocate(self, path: str, position: int, size: int, *, loaded: bool = False) -> None:
-        """Reserve space for later writes; the file reads as zeros there until then.
-
-        ``loaded``: with pages for it in the cache, made here so that the write need not.
-        """
+    def allocate(self, path: str, position: int, size: int) -> None:
+        """Reserve space for later writes; the file reads as zeros there until then."""
         entry = self._pin(path, write=True)
         try:
             self.files.allocate(entry.descriptor, position, size)
-            if loaded:
-                self.files.load(entry.descriptor, position, size)
         finally:
             self._unpin(entry)
 

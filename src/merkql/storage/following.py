@@ -12,13 +12,17 @@ def catch_up(log: PartitionLog, session: int) -> bool:
     ``session``: only pages written in it are. For a holder of the log's ``state_lock``, while this
     process does not write the partition. Cost: one small read when nothing changed.
     """
-    found = tail_page.read_settled(log.pool, log.tail_path)
     known = log.writer == session
-    if known and log.page and found.startswith(log.page):
-        return True
-    page = tail_page.decode(found)
+    found, page = b"", None
+    for _ in range(tail_page.ATTEMPTS):
+        found = tail_page.read_bytes(log.pool, log.tail_path)
+        if known and log.page and found.startswith(log.page):
+            return True
+        page = tail_page.decode(found)
+        if page is not None or not found:
+            break
     if page is not None and page.writer == session and not page.clean:
-        log.follow(page, tail_page.encode(page))
+        log.follow(page, found[: tail_page.size_of(page)])
         return True
     # Opened in this session, and written to by nobody since: its page is of before.
     return known and not log.page

@@ -78,6 +78,10 @@ def writer_sharers(root: str) -> str:
     return os.path.join(root, "lock.sharers")
 
 
+def writer_alone(root: str) -> str:
+    return os.path.join(root, "lock.alone")
+
+
 def shared_state(root: str) -> str:
     return os.path.join(root, "state")
 

@@ -28,9 +28,10 @@ from merkql.storage.segment import (
     SegmentEnd,
     list_sealed,
 )
+from merkql.storage.segment_space import held_in_size
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
-from merkql.storage.tree_space import SALT_SIZE, TreeSpace
+from merkql.storage.tree_space import SALT_SIZE, TreeSpace, stored_levels
 
 logger = logging.getLogger("merkql.storage")
 BATCH_SIZE_PLAIN = 16 << 10
@@ -224,17 +225,18 @@ class PartitionLog:
     def follow(self, page: TailState, written: bytes) -> None:
         """Go on from ``page``, which another process wrote as ``written``."""
         same = self._parts[1] is not None and self.active.first_offset == page.segment_offset
+        if not same or stored_levels(page.end_offset) > stored_levels(self.end_offset):
+            self.names_unsynced = True  # they made files
         end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
         active = self.active if same else None
         sealed = self.segments
-        if active is None or page.start_offset != self.start_offset or not (sealed and self.page):
+        if active is None or page.start_offset != self.start_offset or not self.page:
             sealed = list_sealed(self.pool, self.directory, page.segment_offset, sealed)
         if active is None:
             active = ActiveSegment(self.pool, self.directory, page.segment_offset, end)
         else:
             active.move_end(end)
         self._parts = (sealed, active)
-        self.names_unsynced = True  # a file of theirs may be new
         self.tree.others_wrote()
         self.frontier = Frontier(page.end_offset, page.peaks)
         self.start_offset = max(page.start_offset, self.all_segments[0].first_offset)
@@ -284,14 +286,14 @@ class PartitionLog:
 
     def roll(self) -> None:
         """Seal the last segment, durably, and begin the next; on the writer's path."""
-        with self._sync_lock:
+        with self._sync_lock, held_in_size(self.pool.files, self.active.path):
             sealed = self.active.seal()
             self._sync_salts_and_names()
             self.tree.sync()
             self.begin_segment(self.end_offset, sealed)
             self.durable_offset = self.end_offset
             self.checkpoint = (self.end_offset, 0, 0)
-        self.write_tail_page()
+            self.write_tail_page()
 
     def begin_segment(self, first_offset: int, *sealed: SealedSegment) -> None:
         """Make the empty file of the next segment; its name is durable with the next sync point.
@@ -325,17 +327,15 @@ class PartitionLog:
                 self.tree.sync()
                 self.checkpoint = tip
 
-    def write_out(self, *, ahead: bool) -> None:
+    def write_out(self) -> None:
         """Write out behind the writer, and work ahead of it, so that it need not wait for either.
 
-        Space that cannot be had is the writer's to report when it needs it. ``ahead`` only where
-        nobody else writes: a segment that another process has sealed must not grow.
+        Space that cannot be had is the writer's to report when it needs it.
         """
         with self._sync_lock, contextlib.suppress(OSError):
             if not self.retired:
                 self.active.start_writeback()
-                if ahead:
-                    self.active.prepare()
+                self.active.prepare(lambda: tail_page.last_segment(self.pool, self.tail_path))
 
     def retire(self) -> None:
         """The topic is being deleted: nothing is written or synced any more."""

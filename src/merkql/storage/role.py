@@ -1,10 +1,11 @@
 """The writer role: which process may write now, and how it passes from one to the next.
 
-Three files are locked (flock), and the kernel frees each lock when its holder dies. ``lock`` is
+Files are locked (flock), and the kernel frees each lock when its holder dies. ``lock`` is
 the role itself, held while a group is written. ``lock.queue`` is the head of the line: who waits
 for the role holds it, so that who had the role last stands behind who waits. ``lock.sharers`` is
 held shared by every broker that may write, so the first to come and the last to go know that they
-are; ``exclusive=True`` holds it, and the role, alone and for life.
+are; ``exclusive=True`` holds it, and the role, alone and for life. Nobody takes that lock to look
+who has it: ``lock.alone``, which an exclusive broker holds as well, is there to be looked at.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 import weakref
+from collections.abc import Callable
 
 from merkql.errors import DirectoryLockedError, WriterTimeoutError
 from merkql.storage import layout
@@ -21,11 +24,12 @@ from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
 from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.storage")
-KEEP_S = 0.005  # for who waited in line: a hand-over costs as much as half a small group
+KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.01  # for who waited in line, by how long it waited
 LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
-_ENTER_STEP_S = 0.001
+STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
+REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # until who has a lock file of before knows it
+_LOOK_STEP_S = 0.05  # of who waits, whether it waits for an exclusive broker
 _HOLDER_SIZE = 256
-_EXCLUSIVE = ", exclusive"
 _all: weakref.WeakSet[WriterRole] = weakref.WeakSet()
 
 
@@ -41,7 +45,7 @@ class WriterRole:
         self._maybe_held = False  # set before the system is asked: an interruption may come between
         self._keep_until = self._looked_at = 0.0
         self._inode = 0
-        self._role = self._queue = self._sharers = -1
+        self._role = self._queue = self._sharers = self._alone = -1
         _all.add(self)  # first: another thread may fork while this one opens a directory
         with telling_unwritable(root, READ_INSTEAD):
             self._open()
@@ -52,21 +56,26 @@ class WriterRole:
         Raises ``DirectoryLockedError`` when another broker holds the directory alone, or when this
         one is to and another is there; and when the role could not be had in ``timeout_s`` seconds.
         """
-        deadline = time.monotonic() + timeout_s
-        while not self._try_lock(look=True):
-            if exclusive or self._is_held_for_life() or time.monotonic() > deadline:
-                raise DirectoryLockedError(self._root, self.holder())
-            time.sleep(_ENTER_STEP_S)
-        self.exclusive = exclusive
+        if not self._try_lock(look=True) and (
+            exclusive
+            or self._is_held_for_life()
+            or not self._wait_in_line(timeout_s, self._is_held_for_life)
+        ):
+            raise DirectoryLockedError(self._root, self.holder())
+        is_new = not self._signature()
         self.sign()  # before the next line: who finds that lock taken asks who took it
         first = self._files.lock(self._sharers, wait=False)
         if not first and exclusive:
-            self.exclusive = False
-            self.sign()
             self.give()
             raise self._refusal()
-        if not exclusive and not self._files.lock(self._sharers, exclusive=False, wait=False):
+        if exclusive:
+            self.exclusive = True
+            self._alone = self._files.open(layout.writer_alone(self._root), write=True, create=True)
+            self._files.lock(self._alone)  # others only look at it, and let go at once
+        elif not self._files.lock(self._sharers, exclusive=False, wait=False):
             raise self._refusal()  # its lock file was removed, and it is there all the same
+        if is_new and not first:
+            time.sleep(REPLACED_S)  # as above, and one of them may be in the middle of a group
         return first
 
     def _refusal(self) -> DirectoryLockedError:
@@ -89,6 +98,7 @@ class WriterRole:
 
         It cannot be interrupted: not for a thread of a caller's.
         """
+        began = time.monotonic()
         while not self.held:
             queue, role = self._queue, self._role
             if queue < 0:
@@ -104,13 +114,14 @@ class WriterRole:
                     self._files.unlock(queue)
             if self._role == role:
                 self._settle(look=True)
-        self._keep_until = self.taken_at + KEEP_S
+        waited_s = self.taken_at - began
+        self._keep_until = self.taken_at + min(max(2 * waited_s, KEEP_MIN_S), KEEP_MAX_S)
         return True
 
     @property
     def keeps(self) -> bool:
         """Whether it may be kept for another group although somebody waits: it was waited for."""
-        return self.held and time.monotonic() < self._keep_until
+        return self._keep_until > 0 and self.held and time.monotonic() < self._keep_until
 
     @property
     def is_due(self) -> bool:
@@ -118,12 +129,23 @@ class WriterRole:
         return not self.keeps and self.wanted
 
     def wait(self, timeout_s: float) -> bool:
-        """Take the role outside the line, by looking often; False when the time is out."""
+        """Take the role when it is our turn; False when the time is out: then it must be closed."""
+        return self.held or self._try_lock(look=False) or self._wait_in_line(timeout_s)
+
+    def _wait_in_line(self, timeout_s: float, ends: Callable[[], bool] = lambda: False) -> bool:
+        """``take``, for a caller's thread: the one that waits is left behind if it must be."""
+        has_it = threading.Lock()
+        has_it.acquire()
+
+        def wait() -> None:
+            if self.take():
+                has_it.release()
+
+        threading.Thread(target=wait, name="merkql-line", daemon=True).start()
         deadline = time.monotonic() + timeout_s
-        while not (self.held or self._try_lock(look=False)):
-            if time.monotonic() > deadline:
+        while not has_it.acquire(timeout=min(_LOOK_STEP_S, max(0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline or ends():
                 return False
-            time.sleep(_ENTER_STEP_S)
         return True
 
     @property
@@ -149,25 +171,25 @@ class WriterRole:
 
     def sign(self) -> None:
         """Leave word in the lock file who has the role, for those who wait."""
-        text = f"process {os.getpid()} ({program_name()}){_EXCLUSIVE if self.exclusive else ''}\n"
+        text = f"process {os.getpid()} ({program_name()})\n"
         self._files.write(self._role, text.encode()[:_HOLDER_SIZE].ljust(_HOLDER_SIZE, b"\0"), 0)
 
     def holder(self) -> str:
         """Who has the role, in words."""
-        return self._signature().removesuffix(_EXCLUSIVE) or "another process"
+        return self._signature() or "another process"
 
     def close(self) -> None:
         """Let go of everything."""
-        for descriptor in (self._role, self._sharers):
+        for descriptor in (self._role, self._sharers, self._alone):
             if descriptor >= 0:
                 self._files.unlock(descriptor)  # a fork of this moment may have it open
         self.disown()
 
     def disown(self) -> None:
         """In a forked child: close the files, which leaves all locks with the parent."""
-        descriptors = (self._role, self._queue, self._sharers)
+        descriptors = (self._role, self._queue, self._sharers, self._alone)
         self.held = self._maybe_held = False
-        self._role = self._queue = self._sharers = -1
+        self._role = self._queue = self._sharers = self._alone = -1
         for descriptor in descriptors:
             if descriptor >= 0:
                 self._files.close(descriptor)
@@ -208,18 +230,21 @@ class WriterRole:
             self._maybe_held = False
             self._files.close(self._role)
             self._open_lock()
+            time.sleep(REPLACED_S)  # another may be in the middle of a group, with the old one
             return
         self.taken_at = now
         self.held = True
 
     def _is_held_for_life(self) -> bool:
-        """Whether the holder said that it will not give the role up, and lives."""
-        if not self._signature().endswith(_EXCLUSIVE):
+        """Whether there is a broker that will not give the role up."""
+        try:
+            descriptor = self._files.open(layout.writer_alone(self._root))
+        except FileNotFoundError:
             return False
-        if not self._files.lock(self._sharers, exclusive=False, wait=False):
-            return self._signature().endswith(_EXCLUSIVE)  # else of one who came in meanwhile
-        self._files.unlock(self._sharers)
-        return False
+        try:
+            return not self._files.lock(descriptor, exclusive=False, wait=False)
+        finally:
+            self._files.release(descriptor)
 
     def _signature(self) -> str:
         text = self._files.read(self._role, _HOLDER_SIZE, 0).decode(errors="replace")

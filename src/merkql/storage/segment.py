@@ -8,7 +8,7 @@ Formats: docs/formats/segment.md, docs/formats/offset-index.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from merkql._core.batch_fields import HEADER_SIZE, BatchFields, peek
@@ -25,13 +25,13 @@ from merkql.storage.offset_index import (
     OffsetIndex,
 )
 from merkql.storage.scanned_index import ScannedIndex
+from merkql.storage.segment_space import AHEAD, set_aside
 
 CHUNK_SIZE = 4 << 20
 PREALLOCATION_MIN = 64 << 10
 PREALLOCATION_MAX = 8 << 20
 INDEX_PREALLOCATION = 4096
 WRITEBACK_MIN = 256 << 10
-AHEAD = 4 << 20  # space that is ready before the writer comes to it, once it writes much
 
 BatchTuple = tuple[int, int, int, int, int]  # first offset, position, size, count, max timestamp
 
@@ -191,16 +191,18 @@ class ActiveSegment(Segment):
             self._pool.allocate(self.index.path, begin, target - begin)
             self._index_allocated = target
 
-    def prepare(self) -> None:
-        """Have space ready ahead of the writer, pages and all: new ones cost more than the copy.
+    def prepare(self, last: Callable[[], int | None]) -> None:
+        """Have space ready ahead of the writer; beside it, here and elsewhere, but not ``trim``.
 
-        Beside the writer, but not beside ``trim``.
+        ``last``: the first offset of the last segment now; another process may have sealed this.
         """
-        begin = self._allocated
-        if begin - self._position < AHEAD and self._position >= AHEAD:
-            self._pool.allocate(self.path, begin, PREALLOCATION_MAX, loaded=True)
-            if begin == self._allocated:  # else the writer was quicker
-                self._allocated = begin + PREALLOCATION_MAX
+        known, position = self._allocated, self._position
+        if known and known - position < AHEAD and position >= AHEAD:
+            end = set_aside(
+                self._pool.files, self.path, position, lambda: last() == self.first_offset
+            )
+            if known == self._allocated and end > known:  # else the writer was quicker
+                self._allocated = end
 
     def rewind(self, position: int, index_count: int) -> None:
         """Forget what an interrupted append did beyond this point; it is done again."""

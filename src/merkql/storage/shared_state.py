@@ -20,8 +20,8 @@ from merkql.storage.files import Files
 MAGIC = b"MKST"
 VERSION = 1
 NEWS = struct.Struct("<4sB3x16sQQQQ8x")  # magic, version, boot, session, version, topics, checksum
-# flags, number of files, process, epoch, position, next, durable and floor sequence, numbers
-_BODY = struct.Struct("<BxHIQQQQQII8x")
+# flags, number of files, process, epoch, position, next, durable and floor sequence, numbers, bytes
+_BODY = struct.Struct("<BxHIQQQQQIIQ")
 _FILE = struct.Struct("<IB3xQQQ")
 _LIVE = struct.Struct("<16sI4xQ")
 LIVE_SIZE = _LIVE.size
@@ -65,6 +65,7 @@ class SharedState:
     stated_floor: int = 0
     next_number: int = 1  # of the next file
     live_count: int = 0  # partitions written to in this session
+    written: int = 0  # bytes of frames in this session, without their padding
     files: list[WalFileState] = field(default_factory=list)
 
     def is_settled(self, boot_id: bytes) -> bool:
@@ -80,13 +81,17 @@ class SharedStateFile:
         self._path = layout.shared_state(root)
         self._descriptor = files.open(self._path, write=write, create=write)
 
+    def content(self) -> bytes:
+        """What ``decode`` takes apart; it begins with what ``news`` returned at that moment."""
+        return self._files.read(self._descriptor, STATE_SIZE, 0)
+
     def news(self) -> bytes:
         """Sixty-four bytes that differ once anything changed. Cost: one small read."""
         return self._files.read(self._descriptor, NEWS.size, 0)
 
     def read(self) -> SharedState | None:
         """The state, or None where it is missing, torn, damaged or of another version."""
-        return decode(self._files.read(self._descriptor, STATE_SIZE, 0))
+        return decode(self.content())
 
     def write(self, state: SharedState) -> bytes:
         """Replace the state; in the page cache when it returns, which is where others look.
@@ -105,6 +110,8 @@ class SharedStateFile:
 
     def live(self, first: int, stop: int) -> list[LivePartition] | None:
         """The partitions noted under these numbers; None if one does not check out."""
+        if first == stop:
+            return []
         size = (stop - first) * _LIVE.size
         data = self._files.read(self._descriptor, size, STATE_SIZE + first * _LIVE.size)
         found = [decode_live(data, at) for at in range(0, size, _LIVE.size)]
@@ -117,20 +124,8 @@ class SharedStateFile:
 
 
 def encode(state: SharedState) -> bytes:
-    flags = sum(
-        1 << number
-        for number, flag in enumerate(
-            (
-                state.busy,
-                state.failed,
-                state.began_clean,
-                state.mark_there,
-                state.preparing,
-                state.damaged,
-            )
-        )
-        if flag
-    )
+    flags = state.busy | state.failed << 1 | state.began_clean << 2
+    flags |= state.mark_there << 3 | state.preparing << 4 | state.damaged << 5
     body = _BODY.pack(
         flags,
         len(state.files),
@@ -142,14 +137,10 @@ def encode(state: SharedState) -> bytes:
         state.stated_floor,
         state.next_number,
         state.live_count,
+        state.written,
     )
     if state.files:
-        body += b"".join(
-            [
-                _FILE.pack(f.number, f.kind, f.size, f.first_sequence, f.last_sequence)
-                for f in state.files
-            ]
-        )
+        body += b"".join([_FILE.pack(*file) for file in state.files])
     fields = (state.boot_id, state.session, state.version, state.topics_version)
     unchecked = NEWS.pack(MAGIC, VERSION, *fields, 0)
     checksum = xxhash.xxh3_64_intdigest(unchecked + body)
@@ -162,17 +153,14 @@ def decode(data: bytes) -> SharedState | None:
     magic, version, boot_id, session, news, topics, checksum = NEWS.unpack_from(data)
     fields = _BODY.unpack_from(data, NEWS.size)
     flags, file_count, process, epoch, position, next_sequence, durable, floor = fields[:8]
-    next_number, live_count = fields[8:]
+    next_number, live_count, written = fields[8:]
     end = NEWS.size + _BODY.size + file_count * _FILE.size
     if magic != MAGIC or version != VERSION or file_count > FILES_MAX or len(data) < end:
         return None
     unchecked = NEWS.pack(magic, version, boot_id, session, news, topics, 0)
     if xxhash.xxh3_64_intdigest(unchecked + data[NEWS.size : end]) != checksum:
         return None
-    files = [
-        WalFileState(*_FILE.unpack_from(data, at))
-        for at in range(NEWS.size + _BODY.size, end, _FILE.size)
-    ]
+    files = [*map(WalFileState._make, _FILE.iter_unpack(data[NEWS.size + _BODY.size : end]))]
     return SharedState(
         boot_id=boot_id,
         session=session,
@@ -192,6 +180,7 @@ def decode(data: bytes) -> SharedState | None:
         stated_floor=floor,
         next_number=next_number,
         live_count=live_count,
+        written=written,
         files=files,
     )
 

@@ -16,6 +16,7 @@ from merkql.storage.file_pool import FilePool
 SIZE = 4096
 MAGIC = b"MKTP"
 VERSION = 2
+ATTEMPTS = 3  # a page being written at this moment may read torn
 STATE_LIVE = 0
 STATE_CLEAN = 1
 # magic, version, state, peak count, reserved, checksum | boot id, writer, start offset, end offset,
@@ -118,9 +119,14 @@ def decode(page: bytes) -> TailState | None:
     )
 
 
+def size_of(state: TailState) -> int:
+    """Of the page that states it, in bytes."""
+    return _HEADER.size + len(state.peaks)
+
+
 def read(pool: FilePool, path: str) -> TailState | None:
     """The page on disk; None when it is missing or does not check out."""
-    for _ in range(3):  # a page being written at this moment may read torn
+    for _ in range(ATTEMPTS):
         page = read_bytes(pool, path)
         if not page:
             return None
@@ -130,22 +136,18 @@ def read(pool: FilePool, path: str) -> TailState | None:
     return None
 
 
+def last_segment(pool: FilePool, path: str) -> int | None:
+    """The first offset of the partition's last segment, as the page says now."""
+    state = read(pool, path)
+    return state.segment_offset if state is not None else None
+
+
 def read_bytes(pool: FilePool, path: str) -> bytes:
     """What the file holds, sound or not; nothing when it is missing."""
     try:
         return pool.read(path, SIZE, 0)
     except FileNotFoundError:
         return b""
-
-
-def read_settled(pool: FilePool, path: str) -> bytes:
-    """What the file holds, read until it is sound; as it is where it does not become so."""
-    page = b""
-    for _ in range(3):  # a page being written at this moment may read torn
-        page = read_bytes(pool, path)
-        if not page or decode(page) is not None:
-            break
-    return page
 
 
 def is_current(page: TailState | None, boot_id: bytes) -> bool:

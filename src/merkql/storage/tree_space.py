@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from merkql._core.frontier import STORED_LEVEL_STRIDE
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.segment import PREALLOCATION_MIN
@@ -10,6 +11,11 @@ SALT_SIZE = 16
 HASH_SIZE = 32
 STEP_MIN = 4096
 STEP_MAX = 1 << 20
+
+
+def stored_levels(size: int) -> int:
+    """How many files a tree of ``size`` leaves has."""
+    return -(-size.bit_length() // STORED_LEVEL_STRIDE)
 
 
 class TreeSpace:
@@ -31,7 +37,7 @@ class TreeSpace:
         """Room for ``count`` more leaves of a tree of ``size``; whether a file may be new."""
         made = size + count > self._room and self._reserve_levels(size, count)
         if salts and (size + count) * SALT_SIZE > self._salts:
-            made = True
+            made |= not self._salts
             self._reserve_salts(size * SALT_SIZE, (size + count) * SALT_SIZE)
         return made
 

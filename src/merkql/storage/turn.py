@@ -13,10 +13,13 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from merkql.errors import WriterFailedError
+from merkql.storage.role import STOPPED_S
 from merkql.storage.shared_state import (
+    NEWS,
     LivePartition,
     SharedState,
     SharedStateFile,
+    decode,
     version_of,
 )
 
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
     from merkql.storage.partition_log import PartitionLog
     from merkql.storage.role import WriterRole
     from merkql.storage.wal import Wal
-
-STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
 
 
 class TurnOwner(Protocol):
@@ -69,7 +70,6 @@ class Turn:
         self.mark_there = False  # the mark of that close still stands
         self.live: dict[LivePartition, None] = {}  # written to in this session, by anybody
         self.others_wrote = False  # since the last sync point of this process
-        self.has_company = False  # another process wrote while this one had the directory open
         self.failed = False  # a sync of this process failed
         self._failure_said = False  # and the shared state told so
         self._failure_mended = False  # and another process recovered since
@@ -146,7 +146,7 @@ class Turn:
         """Come into the session that others are in; by a holder of the role."""
         self._wal = wal
         wal.on_new_file = self._write
-        self._adopt(state)
+        self._adopt(state, self._file.news())
         self._begun = True
 
     # One turn
@@ -163,13 +163,13 @@ class Turn:
         """Take in what others wrote since this process's last turn; nothing to do within one."""
         if self._begun:
             return
-        news = self._file.news()
-        if news != self._news:
-            state = self._file.read()
+        if self._file.news() != self._news:
+            content = self._file.content()
+            state = decode(content)
             if state is None or not state.is_settled(self._boot_id):
                 self._owner.recover()
             else:
-                self._adopt(state)
+                self._adopt(state, content[: NEWS.size])
         if not self.role.exclusive:
             frame = self.wal.unfinished()
             if frame is not None:
@@ -269,13 +269,14 @@ class Turn:
         self._failure_said = self.failed
         self._live_said = state.live_count
 
-    def _adopt(self, state: SharedState) -> None:
+    def _adopt(self, state: SharedState, news: bytes) -> None:
         """Go on where another process left off."""
         known = min(self._live_said, state.live_count)
         if state.session != self.session:
             self.session, known = state.session, 0
-        for key in list(self.live)[known:]:
-            del self.live[key]
+        if len(self.live) > known:
+            for key in list(self.live)[known:]:
+                del self.live[key]
         added = self._file.live(known, state.live_count)
         if added is None:
             self._owner.recover()
@@ -291,8 +292,8 @@ class Turn:
             self._owner.recover()
             return
         self._version = state.version
-        self._news = self._file.news()
-        self.others_wrote = self.has_company = True
+        self._news = news
+        self.others_wrote = True
         if state.process != os.getpid():
             self.role.sign()
         if state.topics_version != self._topics_version:

@@ -36,6 +36,7 @@ GROWTH = 4
 QUICK_S = 1.0  # files that fill faster than this are followed by larger ones
 HASTY_SIZE_MAX = 1 << 20  # of a file a writer makes itself: it waits for the zeros
 ADOPTED_FILES_MAX = 3
+LEFT_FILES_MAX = 2  # of ended files, to whoever ended them
 
 
 class Wal:
@@ -57,7 +58,7 @@ class Wal:
         self._epoch = 0
         self._position = 0
         self._begun = 0.0  # when the present file was
-        self._written = 0  # bytes of frames in all, without their padding
+        self._written = 0  # bytes of frames in this session, without their padding, by anybody
         self._unsynced = False
         self.failed: OSError | None = None  # of a sync: nothing may be appended any more
         self._next_sequence = next_sequence
@@ -67,6 +68,7 @@ class Wal:
         self._made: list[WalFile] = []  # by this process, and nobody was told
         self._released = 0  # the newest group whose records this process knows synced
         self._claimed = False  # this process makes the next file
+        self._ended_one = False  # this process began a file after another, and makes that one free
         self._preparing = False  # somebody, here or elsewhere, makes the next file
         self.on_new_file: Callable[[], None] = lambda: None  # before its first frame is written
 
@@ -122,6 +124,7 @@ class Wal:
             state.stated_floor = self._stated_floor
             state.next_number = self._maker.next_number
             state.preparing = self._preparing
+            state.written = self._written
 
     def restore(self, state: SharedState) -> None:
         """Go on where another process left off; ``FileNotFoundError`` if a file is not there."""
@@ -145,6 +148,7 @@ class Wal:
             self._durable_sequence = state.durable_sequence
             self._unsynced = state.durable_sequence < state.next_sequence - 1
             self._stated_floor = state.stated_floor
+            self._written = max(self._written, state.written)
             self._maker.next_number = max(self._maker.next_number, state.next_number)
             self._preparing = state.preparing and not self._made
         self.release(self._released)  # what this process synced and had no turn to say
@@ -219,11 +223,15 @@ class Wal:
             kept = [file for file in self._retired if file.last_sequence > sequence]
             self._free += [file for file in self._retired if file.last_sequence <= sequence]
             self._retired = kept
+            self._ended_one = self._ended_one and bool(kept)
 
     @property
     def wants_release(self) -> bool:
-        """Whether files wait for their records to be durable in the segments."""
-        return bool(self._retired)
+        """Whether files wait for this process to make their records durable in the segments.
+
+        Who ended a file does it; another does it for one that is gone, or has no turn.
+        """
+        return len(self._retired) > (0 if self._ended_one else LEFT_FILES_MAX)
 
     @property
     def wants_file(self) -> bool:
@@ -322,6 +330,7 @@ class Wal:
         with self._lock:
             if self._current is not None:
                 self._retired.append(self._current)
+                self._ended_one = True
             self._current = file
             self._epoch = int.from_bytes(os.urandom(8), "little")
             self._position = 0

@@ -196,7 +196,7 @@ class Writer:
             self._written_back_bytes = self._unsynced_bytes
             logs = list(self._unsynced)
         for log in logs:
-            log.write_out(ahead=not self.turn.has_company)
+            log.write_out()
 
     def _claim_work(self) -> bool:
         """Whether the background thread has something to do; said before others may write."""
