@@ -102,24 +102,30 @@ def is_of(head: bytes, epoch: int, position: int) -> bool:
     return bool(stated_epoch == epoch and stated_position == position)
 
 
-def decode(data: memoryview, position: int, seed: int) -> Frame | None:
-    """The whole and sound frame that begins at ``position`` of a WAL file, or None.
+def stated_size(head: bytes | memoryview, position: int) -> int | None:
+    """The size of the frame whose first bytes these are, unchecked; None if none begins here."""
+    if len(head) < HEADER.size or head[:4] != MAGIC:
+        return None
+    _, version, _, _, stated, _, _, _, size, count = HEADER.unpack_from(head)
+    if version != VERSION or stated != position or size < HEADER.size + count * SECTION.size:
+        return None
+    return int(size)
 
-    None says nothing about why: a torn write and old content look alike. The caller judges by the
-    frames around (docs/formats/frame.md).
+
+def decode(data: bytes | memoryview, position: int, seed: int) -> Frame | None:
+    """The whole and sound frame at the beginning of ``data``, or None.
+
+    ``position`` is where that is in the WAL file. None says nothing about why: a torn write and old
+    content look alike. The caller judges by the frames around (docs/formats/frame.md).
     """
-    if position + HEADER.size > len(data) or data[position : position + 4] != MAGIC:
+    data = memoryview(data)
+    size = stated_size(data, position)
+    if size is None or size > len(data):
         return None
-    fields = HEADER.unpack_from(data, position)
-    _, version, checksum, epoch, stated, sequence, durable, floor, size, count = fields
-    if version != VERSION or stated != position:
+    _, _, checksum, epoch, _, sequence, durable, floor, _, count = HEADER.unpack_from(data)
+    if xxhash.xxh3_64_intdigest(data[CHECKSUM_START:size], seed=seed) != checksum:
         return None
-    if size < HEADER.size + count * SECTION.size or position + size > len(data):
-        return None
-    content = data[position + CHECKSUM_START : position + size]
-    if xxhash.xxh3_64_intdigest(content, seed=seed) != checksum:
-        return None
-    sections = _decode_sections(data[position : position + size], count)
+    sections = _decode_sections(data[:size], count)
     if sections is None:
         return None
     return Frame(epoch, position, sequence, durable, floor, sections, size)

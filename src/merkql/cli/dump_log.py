@@ -18,7 +18,7 @@ def dump_frames(place: Place, depth: Depth) -> Iterator[Finding]:
         seed = 0
     position, sequence = 0, -1
     while position < len(data):
-        one = frame.decode(data, position, seed)
+        one = frame.decode(data[position:], position, seed)
         if one is not None:
             yield _found(one, place, is_older=one.sequence < sequence)
             sequence = max(sequence, one.sequence)

@@ -12,6 +12,7 @@ from merkql.storage.segment import CHUNK_SIZE
 # The leader epoch we write, and the magic byte: bytes 12 to 16 of every batch.
 _SIGNATURE = re.compile(rb"\x00\x00\x00\x00\x02", re.DOTALL)
 _SIGNATURE_POSITION = 12
+SPARSE_SIZE_MIN = 256 << 20  # larger than what we write: holes in it are passed over
 
 
 def find_whole_batch(
@@ -19,9 +20,15 @@ def find_whole_batch(
 ) -> tuple[int, int] | None:
     """The first whole batch at or after ``position`` whose first offset is at least ``offset_min``.
 
-    Returns its first offset and position, or None. Reads the file once, a few MiB at a time.
+    Returns its first offset and position, or None. Reads the file once, a few MiB at a time; of a
+    giant, what was written to.
     """
     while position < end:
+        if end - position > SPARSE_SIZE_MIN:
+            written = pool.next_data(path, position)
+            if written is None:
+                return None
+            position = max(position, written - HEADER_SIZE)  # a header may begin with zeros
         chunk = pool.read(path, min(CHUNK_SIZE, end - position), position)
         if len(chunk) < HEADER_SIZE:
             return None
@@ -64,3 +71,18 @@ def _is_contradicted(pool: FilePool, path: str, position: int, next_offset: int)
         return False
     following = scan(pool.read(path, fields.size, position), None)
     return bool(following.batches) and following.batches[0][0] != next_offset
+
+
+def holds_bytes(pool: FilePool, path: str, position: int, end: int) -> bool:
+    """Whether anything but zeros is there. Memory: a few MiB."""
+    while position < end:
+        if end - position > SPARSE_SIZE_MIN:
+            written = pool.next_data(path, position)
+            if written is None:
+                return False
+            position = max(position, written)
+        chunk = pool.read(path, min(CHUNK_SIZE, end - position), position)
+        if not chunk or chunk.count(0) < len(chunk):
+            return bool(chunk)
+        position += len(chunk)
+    return False

@@ -120,6 +120,14 @@ class FilePool:
         finally:
             self._unpin(entry)
 
+    def next_data(self, path: str, position: int) -> int | None:
+        """Where written bytes begin, at ``position`` or behind; None if there are none."""
+        entry = self._pin(path)
+        try:
+            return self.files.next_data(entry.descriptor, position)
+        finally:
+            self._unpin(entry)
+
     def exists(self, path: str) -> bool:
         return path in self._open or self.files.status(path) is not None
 

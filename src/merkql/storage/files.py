@@ -26,6 +26,8 @@ _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
 _SYNC_FILE_RANGE_WRITE = 2
 _LOAD_SIZE = 1 << 20
+_READ_MAX = 1 << 30  # one call gives at most 2 GiB
+_SEEK_DATA = getattr(os, "SEEK_DATA", 0)  # not everywhere
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a FIFO in our place must not hang
 
@@ -51,7 +53,11 @@ class Files:
         os.close(descriptor)
 
     def read(self, descriptor: int, size: int, position: int) -> bytes:
-        return os.pread(descriptor, size, position)
+        if size <= _READ_MAX:
+            return os.pread(descriptor, size, position)
+        starts = range(position, position + size, _READ_MAX)
+        ends = (min(start + _READ_MAX, position + size) for start in starts)
+        return b"".join(os.pread(descriptor, e - s, s) for s, e in zip(starts, ends, strict=True))
 
     def read_into(self, descriptor: int, buffer: bytearray | memoryview, position: int) -> int:
         return os.preadv(descriptor, [buffer], position)
@@ -118,6 +124,16 @@ class Files:
 
     def size(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
+
+    def next_data(self, descriptor: int, position: int) -> int | None:
+        """Where bytes that were written begin, at ``position`` or behind; None if there are none.
+
+        Holes, which read as zeros, are passed over where the file system tells of them.
+        """
+        try:
+            return os.lseek(descriptor, position, _SEEK_DATA) if _SEEK_DATA else position
+        except OSError as error:
+            return None if error.errno == errno.ENXIO else position
 
     def rename(self, source: str, target: str) -> None:
         """Replace ``target``; durable after ``sync_directory``."""

@@ -38,7 +38,10 @@ def with_index(log: AnyLog, segment: Segment, use: Callable[[Segment], Result]) 
     except IndexDamagedError as damage:
         logger.warning("%s; rebuilding it from the batches", damage)
     repair_index(log, segment)
-    return use(segment)
+    try:
+        return use(segment)
+    except IndexDamagedError:
+        raise CorruptionError(segment.path, 0, "what is looked for is in no whole batch") from None
 
 
 def repair_index(log: AnyLog, segment: Segment) -> None:

@@ -16,7 +16,7 @@ from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page
-from merkql.storage.batch_search import find_whole_batch
+from merkql.storage.batch_search import find_whole_batch, holds_bytes
 from merkql.storage.offset_index import (
     ENTRY_SIZE,
     TIMESTAMP_MIN,
@@ -360,13 +360,12 @@ def _judge(log: PartitionLog, tail: _Tail, promised: int, *, in_order: bool) -> 
             f"the log ends at offset {tail.end_offset} and had ended at {promised}"
             + (f": {tail.reason}" if tail.reason else ""),
         )
-    rest = log.pool.read(path, tail.file_size - tail.end_position, tail.end_position)
-    if rest.strip(b"\0"):
+    if holds_bytes(log.pool, path, tail.end_position, tail.file_size):
         logger.warning(
             "%s: torn write at byte %d cut, %d bytes; the log ends at offset %d",
             path,
             tail.end_position,
-            len(rest),
+            tail.file_size - tail.end_position,
             tail.end_offset,
         )
     log.pool.truncate(path, tail.end_position)

@@ -161,8 +161,9 @@ class Wal:
         head = self._files.read(current.descriptor, frame.HEADER.size, self._position)
         if not frame.is_of(head, self._epoch, self._position):
             return None
-        content = self._files.read(current.descriptor, current.size, 0)
-        found = frame.decode(memoryview(content), self._position, self._seed)
+        size = frame.stated_size(head, self._position) or 0
+        content = self._files.read(current.descriptor, min(size, current.size), self._position)
+        found = frame.decode(content, self._position, self._seed)
         is_next = found is not None and found.sequence == self._next_sequence
         return found if is_next else None
 

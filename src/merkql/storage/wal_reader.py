@@ -1,21 +1,24 @@
 """Reads the write-ahead log back after a crash: which groups are there, and what is wrong.
 
-Format and the rules this module enforces: docs/formats/frame.md. Changes no file.
+Format and the rules this module enforces: docs/formats/frame.md. Changes no file. In memory are, at
+once, the frames that recovery needs and no others.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from merkql._core import frame
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.entries import wal_files
-from merkql.storage.files import Files, read_file
+from merkql.storage.files import Files
 
 logger = logging.getLogger("merkql.recovery")
-_FILE_SIZE_MAX = 1 << 36
+_CHUNK_SIZE = 1 << 20
+_SPARSE_SIZE_MIN = 256 << 20  # larger than what we write: holes in it are passed over
 
 
 class WalContent(NamedTuple):
@@ -26,6 +29,8 @@ class WalContent(NamedTuple):
 
 
 class _Found(NamedTuple):
+    """A sound frame, its sections left where they are."""
+
     path: str
     frame: frame.Frame
 
@@ -38,8 +43,8 @@ def read_wal(files: Files, directory: str, seed: int) -> WalContent:
     """
     found: dict[int, _Found] = {}
     for _, path in wal_files(files, directory):
-        for one in _frames_of(read_file(files, path, _FILE_SIZE_MAX), seed):
-            found[one.sequence] = _Found(path, one)
+        for one in _frames_of(files, path, seed):
+            found[one.sequence] = _Found(path, one._replace(sections=()))
     if not found:
         return WalContent([], 0)
     last_sequence = max(found)
@@ -47,7 +52,7 @@ def read_wal(files: Files, directory: str, seed: int) -> WalContent:
     frames = []
     for sequence in range(found[last_sequence].frame.floor_sequence, last_sequence + 1):
         if sequence in found:
-            frames.append(found[sequence].frame)
+            frames.append(_read_again(files, found[sequence], seed))
         elif sequence <= promised:
             raise _damage(found, sequence, directory)
         else:
@@ -70,19 +75,45 @@ def keep_wal(files: Files, directory: str) -> None:
     files.sync_directory(directory)
 
 
-def _frames_of(data: bytes, seed: int) -> list[frame.Frame]:
+def _frames_of(files: Files, path: str, seed: int) -> Iterator[frame.Frame]:
     """All sound frames of one file, also those behind a damaged one."""
-    view = memoryview(data)
-    frames = []
-    position = 0
-    while position < len(data):
-        one = frame.decode(view, position, seed)
-        if one is not None:
-            frames.append(one)
-            position = one.next_position
-        else:
-            position += frame.ALIGNMENT
-    return frames
+    descriptor = files.open(path)
+    try:
+        end, position = files.size(descriptor), 0
+        while position < end:
+            if end - position > _SPARSE_SIZE_MIN:
+                written = files.next_data(descriptor, position)
+                if written is None:
+                    return
+                position = max(position, written // frame.ALIGNMENT * frame.ALIGNMENT)
+            chunk = memoryview(files.read(descriptor, _CHUNK_SIZE, position))
+            if not chunk:
+                return  # somebody cut the file
+            begin = position
+            while position - begin < len(chunk):
+                one = None
+                head = chunk[position - begin :]
+                size = frame.stated_size(head, position)
+                if size is not None and position + size <= end:
+                    data = head if size <= len(head) else files.read(descriptor, size, position)
+                    one = frame.decode(data, position, seed)
+                if one is not None:
+                    yield one
+                position = position + frame.ALIGNMENT if one is None else one.next_position
+    finally:
+        files.close(descriptor)
+
+
+def _read_again(files: Files, found: _Found, seed: int) -> frame.Frame:
+    descriptor = files.open(found.path)
+    try:
+        data = files.read(descriptor, found.frame.size, found.frame.position)
+    finally:
+        files.close(descriptor)
+    again = frame.decode(data, found.frame.position, seed)
+    if again is None:
+        raise CorruptionError(found.path, found.frame.position, "it changes while it is read")
+    return again
 
 
 def _damage(found: dict[int, _Found], sequence: int, directory: str) -> CorruptionError:
