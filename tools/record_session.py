@@ -1,7 +1,8 @@
 """Writes the terminal session in README.md from a real one; with `--check`, runs it and compares.
 
-The commands are those that stand there behind a `$`. They are run by bash at a pseudo-terminal in
-an empty directory, and all they print replaces what stood between them.
+The commands are those that stand there behind a `$`. They are run by bash at a pseudo-terminal, and
+all they print replaces what stood between them. Their directory is that of somebody who reads from
+the top: the Python above them has run in it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ README = ROOT / "README.md"
 BLOCK = re.compile(
     r"(<!-- session: begin [^\n]*-->\n```console\n)(.*?)(```\n<!-- session: end -->)", re.DOTALL
 )
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN_DIRECTORY = "/srv"  # stands for the temporary directory it ran in
 ENTRY = [sys.executable, "-c", "import sys, _merkql; sys.exit(_merkql.main())"]
 
@@ -29,8 +31,8 @@ def commands_of(session: str) -> list[str]:
     return [line[2:] for line in session.splitlines() if line.startswith("$ ")]
 
 
-def recorded(commands: list[str]) -> str:
-    """What a terminal shows when these are typed."""
+def recorded(commands: list[str], programs: list[str]) -> str:
+    """What a terminal shows when these are typed, after the programs have run."""
     with tempfile.TemporaryDirectory() as directory:
         entry = Path(directory, "bin/merkql")
         entry.parent.mkdir()
@@ -45,6 +47,8 @@ def recorded(commands: list[str]) -> str:
             "TERM": "xterm",
             "NO_COLOR": "1",
         }
+        for program in programs:
+            subprocess.run([sys.executable, "-c", program], cwd=cwd, env=environment, check=True)
         lines = [f"printf '%s\\n' {shlex.quote('$ ' + one)}; {one}" for one in commands]
         shown = in_terminal(["bash", "-c", "\n".join(lines)], cwd, environment)
         return shown.replace("\r\n", "\n").replace(str(cwd), SHOWN_DIRECTORY)
@@ -81,7 +85,7 @@ def main() -> None:
     block = BLOCK.search(text)
     if block is None:
         sys.exit("README.md has no session between its marks")
-    session = recorded(commands_of(block[2]))
+    session = recorded(commands_of(block[2]), PROGRAM.findall(text[: block.start()]))
     if "--check" in sys.argv:
         same = without_chance(session) == without_chance(block[2])
         sys.exit(None if same else f"the session in README.md is not what happens:\n{session}")

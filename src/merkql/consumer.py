@@ -168,7 +168,6 @@ class Consumer:
             limit = arguments.count("max_records", max_records)
         with self._guard:
             chunks = self._next_chunks(wait, limit)
-            self._woken = False
             for place, records in chunks:
                 place.position = place.handed_out = records[-1].offset + 1
         if len(chunks) == 1:
@@ -184,12 +183,12 @@ class Consumer:
         while True:
             try:
                 with self._guard:
-                    chunks = [] if self._woken else self._next_chunks(math.inf, self._max_records)
+                    woken, self._woken = self._woken, False
+                    chunks = [] if woken else self._next_chunks(math.inf, self._max_records)
                     current, until = self._round, self._clock() + WAIT_SLICE_S
             except ClosedError:
                 return  # as was asked for
             if not chunks:
-                self._woken = False
                 return
             for place, record in ((place, one) for place, some in chunks for one in some):
                 place.position = place.handed_out = record.offset + 1
@@ -198,7 +197,10 @@ class Consumer:
                     break  # slow work must not keep the group waiting; the rest is fetched anew
 
     def wakeup(self) -> None:
-        """End a ``poll`` or iteration that waits, or the next one that would. From any thread."""
+        """End a ``poll`` or iteration that waits, or the next one that would. From any thread.
+
+        A ``poll`` that finds records, or has no time to wait, leaves it to the one after it.
+        """
         self._woken = True
         self._arrivals.wake()
 
@@ -217,8 +219,11 @@ class Consumer:
                 state = (version, self._positions.changes)
                 chunks = self._fetch(limit) if state != seen else []
                 seen = state
-                if chunks or not wait or self._woken or self._guard.closing:
+                if chunks or not wait or self._guard.closing:
                     return [] if self._guard.closing else chunks
+                if self._woken:
+                    self._woken = False
+                    return []
                 deadline = now + wait if deadline is None else deadline
                 if now >= deadline:
                     return []
@@ -274,12 +279,9 @@ class Consumer:
             return self._positions.position(self._place(partition))
 
     def lag(self) -> dict[TopicPartition, int]:
-        """For each partition read here, how many records lie between position and end."""
+        """For each partition read here, how many records there are still to read."""
         with self._guard:
-            return {
-                place.name: max(0, place.partition.end_offset - self._positions.position(place))
-                for place in self._positions.places.values()
-            }
+            return {one.name: self._positions.lag(one) for one in self._positions.places.values()}
 
     def seek(self, partition: tuple[str, int], offset: int) -> None:
         """Go on from ``offset``; raises ``OffsetOutOfRangeError`` for one past the end.

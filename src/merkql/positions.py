@@ -102,6 +102,11 @@ class Positions:
         assert place.position is not None
         return place.position
 
+    def lag(self, place: Place) -> int:
+        """How many records lie between the position and the end; those that are gone do not."""
+        begin = max(self.position(place), place.partition.start_offset)
+        return max(0, place.partition.end_offset - begin)
+
     def move(self, place: Place, offset: int) -> None:
         """Go on from ``offset``; what was handed out before is not committed automatically."""
         place.position = offset

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_session_in_the_readme_is_what_happens() -> None:
+    """To who reads from the top: it once stumbled over the log of the page's own example."""
     done = subprocess.run(
         [sys.executable, ROOT / "tools/record_session.py", "--check"],
         capture_output=True,

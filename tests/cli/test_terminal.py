@@ -80,6 +80,11 @@ def test_help_at_a_terminal_and_in_a_pipe(log: Path) -> None:
     assert merkql(log, "help", "consume").out == merkql(log, "consume", "-h").out
 
 
+def test_the_list_of_commands_ran_a_name_and_its_summary_together(log: Path) -> None:
+    for line in merkql(log, "help").out.decode().split("\n\n")[2].splitlines():
+        assert re.match(r"  [a-z-]+  +[a-z]", line), line
+
+
 def test_version_names_formats_and_back_ends(log: Path) -> None:
     done = merkql(log, "--version")
     assert done.lines[0].startswith("merkql ")

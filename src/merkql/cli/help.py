@@ -31,7 +31,8 @@ def run(arguments: Namespace) -> int:
 
 def overview() -> str:
     """The list of commands."""
-    rows = "\n".join(f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    rows = "\n".join(f"  {name:<{width}}{summary}" for name, (_, summary) in COMMANDS.items())
     return (
         f"usage: merkql [-d DIR] COMMAND [ARGUMENT...]\n\n{DESCRIPTION}\n\n{rows}\n\n"
         f"{_wrapped(EPILOG)}\n"

@@ -100,9 +100,10 @@ class WriterRole:
         """
         began = time.monotonic()
         while not self.held:
-            queue, role = self._queue, self._role
-            if queue < 0:
+            if self._queue < 0:
                 return False
+            self._open_missing()
+            queue, role = self._queue, self._role
             self._files.lock(queue)
             if self._queue != queue:
                 return False  # closed meanwhile: the other number may be another file's now
@@ -215,7 +216,13 @@ class WriterRole:
         self._role = self._files.open(path, write=True, create=True)
         self._inode = os.fstat(self._role).st_ino
 
+    def _open_missing(self) -> None:
+        """Open the lock file again, where that failed when it had to be."""
+        if self._role < 0:
+            self._open_lock()
+
     def _try_lock(self, *, look: bool) -> bool:
+        self._open_missing()
         self._maybe_held = True
         if not self._files.lock(self._role, wait=False):
             self._maybe_held = False
@@ -228,7 +235,8 @@ class WriterRole:
         now = time.monotonic()
         if (look or now - self._looked_at > LOOK_INTERVAL_S) and not self.is_in_place:
             self._maybe_held = False
-            self._files.close(self._role)
+            stale, self._role = self._role, -1  # first: the number may be another file's soon
+            self._files.close(stale)
             self._open_lock()
             time.sleep(REPLACED_S)  # another may be in the middle of a group, with the old one
             return
@@ -247,6 +255,8 @@ class WriterRole:
             self._files.release(descriptor)
 
     def _signature(self) -> str:
+        if self._role < 0:
+            return ""
         text = self._files.read(self._role, _HOLDER_SIZE, 0).decode(errors="replace")
         return text.strip("\0\n")
 

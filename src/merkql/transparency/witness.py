@@ -72,9 +72,9 @@ class Witness:
 
     def close(self) -> None:
         """Let go of the state."""
-        if self._descriptor >= 0:
-            self._files.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._files.close(descriptor)
 
     def __enter__(self) -> Witness:
         return self
