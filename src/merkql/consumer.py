@@ -43,7 +43,8 @@ class Consumer:
     ``NoOffsetError``. ``max_records``: of one ``poll``, unless it says otherwise; no limit by
     default. ``fetch_max_bytes``: about how many bytes of the log one ``poll`` reads.
     ``on_gap(partition, position, next)``: told when the position moved over records that are gone.
-    ``rebalance_timeout``: how long, in seconds, others wait for this member to give up a partition.
+    ``rebalance_timeout``: the seconds others wait for this member to give up a partition, and it
+    for one stuck in a call.
     ``max_poll_interval``: after how many seconds without a ``poll`` it is put out of the group.
     ``verify``: hand out no record that is not proved against a checkpoint from elsewhere: a
     ``Policy``, or a mapping of (topic, partition) to ``(size, root)``. Records past that wait for
@@ -73,7 +74,9 @@ class Consumer:
         self._broker = broker
         self._arrivals = broker._arrivals
         self._clock = clock
-        self._group = Group(broker._files.files, broker._groups_directory, group_id)
+        timeout_ms = arguments.milliseconds("rebalance_timeout", rebalance_timeout)
+        where = broker._files.files, broker._groups_directory
+        self._group = Group(*where, group_id, timeout_ms / 1000)
         self._positions = Positions(
             group_id,
             arguments.offset_reset(offset_reset),
@@ -84,7 +87,7 @@ class Consumer:
         self._membership = Membership(
             self._group,
             partial(topic_shapes, broker),
-            rebalance_timeout_ms=arguments.milliseconds("rebalance_timeout", rebalance_timeout),
+            rebalance_timeout_ms=timeout_ms,
             max_poll_interval_ms=arguments.milliseconds("max_poll_interval", max_poll_interval),
             clock_ms=lambda: int(clock() * 1000),
             on_change=self._arrivals.wake,
@@ -232,9 +235,8 @@ class Consumer:
             self._polling = False
 
     def _fetch(self, limit: int) -> list[Chunk]:
-        error: Exception | None
         error, self._error = self._error, None
-        if error is not None:
+        if error:
             raise error
         self._round += 1
         chunks, error = self._positions.fetch(limit, self._fetch_max_bytes)

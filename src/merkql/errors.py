@@ -259,8 +259,9 @@ class StaleGenerationError(MerkqlError):
 class GroupLockedError(MerkqlError):
     """Another process has held the group's lock for too long: it is stopped, or its disk is.
 
-    Nothing was changed. Let that process go on (``kill -CONT``) or end it, then call again: the
-    kernel frees the lock of one that ends, and what it had begun is put right.
+    A group goes on without such a process, but this one may not write in the group's directory and
+    can only wait. Nothing was changed. Let that process go on (``kill -CONT``) or end it, then call
+    again: the kernel frees the lock of one that ends, and what it had begun is put right.
     """
 
     def __init__(self, group: str, holder: str, seconds: float) -> None:

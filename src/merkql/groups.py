@@ -11,36 +11,38 @@ import logging
 import os
 import re
 import struct
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import xxhash
 
-from merkql.errors import CorruptionError, GroupLockedError
+from merkql.errors import CorruptionError
+from merkql.group_lock import (
+    LOCK_PATIENCE_S,
+    UNWRITABLE,
+    GroupLock,
+    HeldLock,
+    SupersededError,
+    lock_file_content,
+)
 from merkql.storage import layout
 from merkql.storage.entries import group_entries, is_directory
 from merkql.storage.files import Files, read_file, replace_file, telling_unwritable
-from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.groups")
 
 MAGIC = b"MKO1"
-LOCK_TIMEOUT_S = 10.0  # a commit's sync on a busy disk may take some of it
-LOCK_PAUSE_MIN_S = 0.00005
-LOCK_PAUSE_MAX_S = 0.002
 SLOT_SIZE_MIN = 4096
 FILE_SIZE_MAX = 1 << 28
+STATE_SIZE_MAX = 1 << 26
 _HEADER = struct.Struct("<4sIIIQ")  # magic, entry count, slot size, reserved, sequence
 _CHECKSUM = struct.Struct("<Q")
 _ENTRY = struct.Struct("<16sIIQQ")  # topic id, partition, reserved, next offset, generation
 HEADER_SIZE = _HEADER.size + _CHECKSUM.size
 ENTRY_SIZE = _ENTRY.size
 _READ_INSTEAD = "commits need it writable: Partition.fetch reads without a group"
-_SYNCED = struct.Struct("<Q")  # the lock file: the sequence known to be durable; behind it
-_lock_files: set[int] = set()  # open now, in any thread of this process
-_NAME_POSITION = _SYNCED.size + _CHECKSUM.size  # the checksum of the group's name, and the name
+T = TypeVar("T")
 
 
 class PartitionKey(NamedTuple):
@@ -58,13 +60,6 @@ class CommittedOffset(NamedTuple):
 
 
 Offsets = dict[PartitionKey, CommittedOffset]
-
-
-class GroupLock(NamedTuple):
-    """The held lock of a group: its file, and the sequence of offsets known to be durable."""
-
-    descriptor: int
-    synced_sequence: int
 
 
 class _Content(NamedTuple):
@@ -111,13 +106,17 @@ def decode_slot(data: bytes, size: int) -> tuple[int, Offsets] | None:
 class Group:
     """One group's directory: its lock and its committed offsets."""
 
-    def __init__(self, files: Files, groups_directory: str, name: str) -> None:
+    def __init__(
+        self, files: Files, groups_directory: str, name: str, patience_s: float = LOCK_PATIENCE_S
+    ) -> None:
         self.name = layout.check_name(name, "group")
         self.files = files
         self._parent = groups_directory
         self.directory = os.path.join(groups_directory, layout.file_name(self.name))
-        self._path = layout.group_offsets(self.directory)
-        for directory in (self.directory, layout.group_members(self.directory)):
+        self.lock = GroupLock(files, self.directory, self.name, patience_s)
+        self.epoch_directory = self.directory  # as of the last call
+        members = layout.group_members(self.directory)
+        for directory in (self.directory, members, layout.group_epochs(self.directory)):
             is_directory(files, directory)  # a link is refused; what is missing is made later
 
     def make_directory(self) -> None:
@@ -126,96 +125,99 @@ class Group:
             try:
                 self.files.make_directory(self.directory)
             except FileExistsError:
+                # Another member, or an earlier one, made it. What stands there was looked at when
+                # this object was made; anything but a directory fails at the lock.
                 pass
             except FileNotFoundError:  # an empty directory that a copy of the data left out
                 self.files.make_directory(self._parent)
                 self.files.sync_directory(os.path.dirname(self._parent))
                 self.files.make_directory(self.directory)
 
-    @contextmanager
-    def locked(self) -> Iterator[GroupLock]:
-        """Hold the group's lock, also against other processes; ``GroupLockedError`` if one of them
-        keeps it.
+    def under_lock(self, work: Callable[[HeldLock], T]) -> T:
+        """What ``work`` returns, called with the group's lock held, also against other processes.
 
-        Held for microseconds, or for the one sync of a commit. No code of the user runs under it.
+        Held for microseconds, or for the one sync of a commit, and no code of the user runs under
+        it. Should this process be stopped so long that the group goes on without it, ``work`` is
+        called again with the lock of now: nothing that it did before was seen by anybody.
         """
-        with telling_unwritable(self.directory, _READ_INSTEAD):
-            descriptor = self.files.open(layout.group_lock(self.directory), write=True, create=True)
-        with self._holding(descriptor, exclusive=True):
-            yield GroupLock(descriptor, self._check_lock_file(descriptor))
+        while True:
+            try:
+                with self.locked() as lock:
+                    return work(lock)
+            except SupersededError:
+                logger.warning("group %r: this process held its lock for too long", self.name)
+
+    @contextmanager
+    def locked(self) -> Iterator[HeldLock]:
+        """Hold the lock once; ``SupersededError`` in the end if the group did not wait for it."""
+        with self.lock.held(exclusive=True) as lock:
+            is_new = lock.epoch and self.lock.settled() != lock.epoch
+            self.epoch_directory = lock.directory
+            yield self._settle(lock) if is_new else lock
 
     def read_offsets(self) -> Offsets:
         """The committed offsets; empty when nothing was ever committed. Takes the lock.
 
         Raises ``CorruptionError`` when neither slot checks out.
         """
-        try:
-            lock = self.files.open(layout.group_lock(self.directory))
-        except FileNotFoundError:
-            return self._read().offsets
-        with self._holding(lock, exclusive=False):
-            return self._read().offsets
-
-    @contextmanager
-    def _holding(self, descriptor: int, *, exclusive: bool) -> Iterator[None]:
-        """Lock an open lock file, and close it in the end: a fork must not keep it open."""
-        _lock_files.add(descriptor)
-        try:
-            self._lock(descriptor, exclusive=exclusive)
-            yield
-        finally:
-            _lock_files.discard(descriptor)
-            self.files.release(descriptor)
-
-    def _lock(self, descriptor: int, *, exclusive: bool) -> None:
-        """Not a call that blocks: whoever has the lock may be stopped, for ever."""
-        deadline, pause = time.monotonic() + LOCK_TIMEOUT_S, LOCK_PAUSE_MIN_S
-        while not self.files.lock(descriptor, exclusive=exclusive, wait=False):
-            if time.monotonic() >= deadline:
-                holder = holders_of(layout.group_lock(self.directory))
-                raise GroupLockedError(self.name, holder, LOCK_TIMEOUT_S)
-            time.sleep(pause)
-            pause = min(pause * 1.5, LOCK_PAUSE_MAX_S)
+        while True:
+            try:
+                with self.lock.held(exclusive=False) as lock:
+                    if self.lock.settled() == lock.epoch:
+                        return self._read(lock.directory).offsets
+            except SupersededError:
+                continue
+            except FileNotFoundError:  # no lock file
+                if self.lock.epochs() == [0]:
+                    return self._read(self.directory).offsets
+            try:
+                self.under_lock(lambda _: None)  # who began the epoch died: settle for it
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                return self._last_content().offsets
 
     def commit_locked(
-        self, lock: GroupLock, offsets: Mapping[PartitionKey, CommittedOffset]
+        self, lock: HeldLock, offsets: Mapping[PartitionKey, CommittedOffset]
     ) -> None:
         """Merge ``offsets`` into what is committed; durable when it returns: one write, one sync.
 
-        For the holder of ``locked``, which gave ``lock``.
+        For the holder of ``lock``; no commit of it counts when that was superseded.
         """
         try:
-            descriptor = self.files.open(self._path, write=True)
+            descriptor = self.files.open(layout.group_offsets(lock.directory), write=True)
         except FileNotFoundError:
-            sequence = self._rewrite(_NOTHING, dict(offsets))
+            sequence = self._rewrite(lock, _NOTHING, dict(offsets))
         else:
             try:
                 sequence = self._merge(descriptor, lock, offsets)
             finally:
                 self.files.close(descriptor)
         if sequence != lock.synced_sequence:
-            self.files.write(lock.descriptor, _SYNCED.pack(sequence), 0)
+            self.lock.note_synced(lock, sequence)
 
     def _merge(
         self,
         descriptor: int,
-        lock: GroupLock,
+        lock: HeldLock,
         offsets: Mapping[PartitionKey, CommittedOffset],
     ) -> int:
         """Returns the sequence that is durable now."""
-        content = self._decode(self.files.read(descriptor, self.files.size(descriptor), 0))
+        path = layout.group_offsets(lock.directory)
+        data = self.files.read(descriptor, self.files.size(descriptor), 0)
+        content = self._decode(path, data)
         if lock.synced_sequence != content.sequence:
             # Its writer died before its sync returned. Before the slot that is durable for sure is
             # overwritten, this one has to be, by its name too.
             self.files.sync(descriptor)
-            self.files.sync_directory(self.directory)
-            self.files.sync_directory(self._parent)
+            self.files.sync_directory(lock.directory)
+            self._sync_names(lock)
         merged = {**content.offsets, **offsets}
         if merged == content.offsets:
             return content.sequence
         slot_size = content.size // 2
         if HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
-            return self._rewrite(content, merged)
+            return self._rewrite(lock, content, merged)
         position = (1 - content.slot) * slot_size
         data = encode_slot(content.sequence + 1, merged, slot_size)
         before = self.files.read(descriptor, len(data), position)
@@ -228,23 +230,94 @@ class Group:
             raise
         return content.sequence + 1
 
-    def _rewrite(self, content: _Content, merged: Offsets) -> int:
+    def _rewrite(self, lock: HeldLock, content: _Content, merged: Offsets) -> int:
         """Replace the file by one with larger slots. Both slots are written: no hole is left."""
         slot_size = max(content.size // 2, SLOT_SIZE_MIN)
         while HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
             slot_size *= 2
-        data = encode_slot(content.sequence + 1, merged, slot_size)
-        replace_file(self.files, self._path, data.ljust(2 * slot_size, b"\0"))
-        self.files.sync_directory(self._parent)
+        data = encode_slot(content.sequence + 1, merged, slot_size).ljust(2 * slot_size, b"\0")
+        replace_file(self.files, layout.group_offsets(lock.directory), data)
+        self._sync_names(lock)
         return content.sequence + 1
 
-    def _read(self) -> _Content:
+    def _sync_names(self, lock: HeldLock) -> None:
+        """Make the names durable that lead to the directory of the lock."""
+        if lock.epoch:
+            self.files.sync_directory(layout.group_epochs(self.directory))
+            self.files.sync_directory(self.directory)
+        self.files.sync_directory(self._parent)
+
+    # An epoch that is new
+
+    def _settle(self, lock: HeldLock) -> HeldLock:
+        """Go on where the epoch before stood; the offsets come last, and say that it is done.
+
+        Its holder may go on writing there: what is read here once is not looked at again.
+        """
+        older = [epoch for epoch in self.lock.epochs() if epoch < lock.epoch]
+        self._copy_state(lock, older)
+        for epoch in older:  # members look at it, and are to look for it anew
+            self._remove(layout.group_assignment(self.lock.directory_of(epoch)))
+        content = self._last_content()
+        lock = self.lock.note_synced(lock, self._rewrite(lock, content, content.offsets))
+        for epoch in older:
+            self._clear(epoch)
+        return lock
+
+    def _copy_state(self, lock: HeldLock, older: list[int]) -> None:
+        """Copy the newest state there is; nothing where there are no members.
+
+        Another may be doing it in an epoch before this: a copy goes up before the original goes.
+        """
+        for epoch in (lock.epoch, *reversed(older), *reversed(older)):
+            path = layout.group_assignment(self.lock.directory_of(epoch))
+            try:
+                content = read_file(self.files, path, STATE_SIZE_MAX)
+            except FileNotFoundError:
+                continue
+            if epoch != lock.epoch:
+                target = layout.group_assignment(lock.directory)
+                replace_file(self.files, target, content, durable=False)
+            return
+
+    def _last_content(self) -> _Content:
+        """What is committed, of the newest epoch that was settled in; without its lock."""
+        while True:
+            settled = self.lock.settled()
+            content = self._read(self.lock.directory_of(settled))
+            if content is not _NOTHING or settled == self.lock.settled():
+                return content  # else another settled meanwhile, and removed what this one began
+
+    def _clear(self, epoch: int) -> None:
+        """Remove what an epoch left. Somebody stuck may be at work in it: that stays then."""
+        directory = self.lock.directory_of(epoch)
+        self._remove(layout.group_offsets(directory))
+        if not epoch:
+            return  # the lock file has the group's name
         try:
-            return self._decode(read_file(self.files, self._path, FILE_SIZE_MAX))
+            for name in self.files.list_directory(directory):
+                self._remove(os.path.join(directory, name))
+            self.files.remove_directory(directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+
+    def _remove(self, path: str) -> None:
+        try:
+            self.files.remove(path)
+        except FileNotFoundError:
+            pass  # nothing was ever written there, or one that died here had removed it
+
+    # What is committed
+
+    def _read(self, directory: str) -> _Content:
+        path = layout.group_offsets(directory)
+        try:
+            return self._decode(path, read_file(self.files, path, FILE_SIZE_MAX))
         except FileNotFoundError:
             return _NOTHING
 
-    def _decode(self, data: bytes) -> _Content:
+    def _decode(self, path: str, data: bytes) -> _Content:
         size = len(data) // 2
         slots = [decode_slot(data[:size], size), decode_slot(data[size:], size)]
         torn = [
@@ -255,7 +328,7 @@ class Group:
         sound = [(slot, number) for number, slot in enumerate(slots) if slot is not None]
         if not sound:
             raise CorruptionError(
-                self._path,
+                path,
                 0,
                 f"neither copy of the committed offsets of group {self.name!r} checks out; "
                 "remove the file to start the group anew",
@@ -263,38 +336,12 @@ class Group:
         if torn:
             logger.warning(
                 "%s: the copy at byte %d is torn; group %r goes on from the other",
-                self._path,
+                path,
                 torn[0] * size,
                 self.name,
             )
         (sequence, offsets), number = max(sound, key=lambda one: one[0][0])
         return _Content(sequence, offsets, number, len(data))
-
-    def _check_lock_file(self, lock: int) -> int:
-        """Check the name in the lock file; returns the sequence known to be durable.
-
-        The whole name stands there because directory names may be cut, or folded. The file is never
-        synced: what a power cut leaves of it costs one more sync, no more.
-        """
-        data = self.files.read(lock, _NAME_POSITION + layout.NAME_LENGTH_MAX, 0)
-        name = _name_in(data)
-        if name is None:
-            own = self.name.encode("ascii")
-            checksum = _CHECKSUM.pack(xxhash.xxh3_64_intdigest(own))
-            self.files.truncate(lock, 0)
-            self.files.write(lock, bytes(_SYNCED.size) + checksum + own, 0)
-            return 0
-        if name != self.name:
-            raise ValueError(
-                f"the group names {self.name!r} and {name!r} are one directory on this file "
-                f"system ({self.directory}); use one of them"
-            )
-        return int.from_bytes(data[: _SYNCED.size], "little")
-
-
-def lock_file_content(data: bytes) -> tuple[int, str | None]:
-    """The sequence known to be durable, and the name, None where it is not whole."""
-    return int.from_bytes(data[: _SYNCED.size], "little"), _name_in(data)
 
 
 def list_groups(files: Files, groups_directory: str) -> list[str]:
@@ -309,7 +356,7 @@ def list_groups(files: Files, groups_directory: str) -> list[str]:
 
 def _name_of(files: Files, directory: str, entry: str) -> str | None:
     try:
-        name = _name_in(read_file(files, layout.group_lock(directory)))
+        _, name = lock_file_content(read_file(files, layout.group_lock(directory)))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
@@ -317,21 +364,3 @@ def _name_of(files: Files, directory: str, entry: str) -> str | None:
     if name is None:  # the power failed before it was written, or it is being written now
         name = re.sub(r"%(3A|2E)", lambda match: chr(int(match[1], 16)), entry)
     return name if layout.file_name(name) == entry else None
-
-
-def _name_in(lock_file: bytes) -> str | None:
-    """The group's name in the content of its lock file, if it is whole."""
-    name = lock_file[_NAME_POSITION:]
-    (checksum,) = _CHECKSUM.unpack(lock_file[_SYNCED.size : _NAME_POSITION].ljust(8, b"\0"))
-    if not name or checksum != xxhash.xxh3_64_intdigest(name):
-        return None
-    return name.decode("ascii")
-
-
-def _close_in_child() -> None:
-    """A lock that another thread held at the fork is the parent's, and ends with its call."""
-    while _lock_files:
-        os.close(_lock_files.pop())
-
-
-os.register_at_fork(after_in_child=_close_in_child)

@@ -33,13 +33,36 @@ class MemberFile:
         try:
             files.make_directory(layout.group_members(group_directory))
         except FileExistsError:
-            pass
+            pass  # by the first member; what stands there was looked at when the group was made
         self._files = files
-        path = layout.group_member(group_directory, member)
-        self._held = HeldDescriptor(self, files, path, create=True)
-        files.lock(self._held.descriptor)
+        self._path = layout.group_member(group_directory, member)
+        self._held = self._open()
+        self._inode = self._found()
         about = {"pid": os.getpid(), "program": os.path.basename(sys.argv[0] or sys.executable)}
         files.write(self._held.descriptor, json.dumps(about).encode(), _HEARTBEAT.size)
+
+    def _open(self) -> HeldDescriptor:
+        """A file that is locked. One that looks for the dead may be stopped as it tries its lock:
+        then another file takes the place of that one."""
+        while True:
+            held = HeldDescriptor(self, self._files, self._path, create=True)
+            try:
+                if self._files.lock(held.descriptor, wait=False):
+                    return held
+                self._files.remove(self._path)
+            except BaseException:
+                held.close()
+                raise
+            held.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether others find it. One that was stuck may have removed it, as that of the dead."""
+        return self._inode is not None and self._found() == self._inode
+
+    def _found(self) -> int | None:
+        status = self._files.status(self._path)
+        return None if status is None else status.st_ino
 
     def beat(self, now_ms: int) -> None:
         """Leave word that the member polls."""
@@ -74,4 +97,4 @@ def remove_dead(files: Files, group_directory: str, known: set[str]) -> None:
             try:
                 files.remove(layout.group_member(group_directory, name))
             except FileNotFoundError:
-                pass
+                pass  # by its owner, as it left, or by one that was stuck and does it late

@@ -11,8 +11,8 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeVar
 
 from merkql.assignment import (
     GroupState,
@@ -28,7 +28,8 @@ from merkql.assignment import (
     shapes_differ,
 )
 from merkql.errors import StaleGenerationError
-from merkql.groups import CommittedOffset, Group, GroupLock, PartitionKey
+from merkql.group_lock import HeldLock
+from merkql.groups import STATE_SIZE_MAX, CommittedOffset, Group, PartitionKey
 from merkql.member_file import HeldDescriptor, MemberFile, last_poll_ms, remove_dead
 from merkql.storage import layout
 from merkql.storage.files import Files, read_file, replace_file
@@ -38,7 +39,7 @@ logger = logging.getLogger("merkql.groups")
 PROBE_INTERVAL_MS = 100
 PROBE_ROUNDS = 5  # all others are probed once in so many intervals
 HEARTBEAT_INTERVAL_MS_MAX = 1000
-STATE_SIZE_MAX = 1 << 26
+T = TypeVar("T")
 
 _living: weakref.WeakSet[Membership] = weakref.WeakSet()
 
@@ -68,7 +69,6 @@ class Membership:
         self._clock_ms = clock_ms
         self._on_change = on_change
         self._subscription = Subscription()
-        self._path = layout.group_assignment(group.directory)
         self._own: MemberFile | None = None
         self._state = GroupState()
         self._state_file: HeldDescriptor | None = None
@@ -87,22 +87,19 @@ class Membership:
         """Become a member, or change what this one subscribes to; shares are taken up later."""
         self._subscription = subscription
         self.group.make_directory()
-        with self._locked() as (_, state):
-            self._enter(state)
+        self._under_lock(lambda _, state: self._enter(state))
 
     def leave(self) -> None:
         """Give everything up and go; the others are told. Does nothing when not a member."""
         if self._own is None:
             return
         try:
-            with self._locked() as (_, state):
-                if state.members.pop(self.id, None) is not None:
-                    self._remove_dead(state)
-                    rebalance(state, self._topics(), self._clock_ms())
-                    self._store(state)
-                self._files.remove(layout.group_member(self.group.directory, self.id))
+            self._under_lock(lambda _, state: self._go(state))
+            self._files.remove(layout.group_member(self.group.directory, self.id))
         except FileNotFoundError:
-            pass  # somebody removed the group
+            if self._files.status(self.group.directory) is not None:
+                raise
+            # Somebody removed the group, and nobody is left to be told.
         finally:
             self.held = {}
             self._close()
@@ -128,23 +125,12 @@ class Membership:
 
     def review(self) -> tuple[set[PartitionKey], set[PartitionKey]]:
         """What of ``held`` is to be given up now, and what somebody else already has."""
-        with self._locked() as (_, state):
-            if self.id not in state.members:
-                logger.info("group %r: %s was put out and joins again", self.group.name, self.id)
-                lost = set(self.held)
-                self.held = {}
-                self._enter(state)
-                self._reviewed = state.generation
-                return set(), lost
-            self._reviewed = state.generation
-            asked, lost = set(), set()
-            for key, taken in self.held.items():
-                share = state.shares.get(key)
-                if share is not None and (share.holder, share.since) != (self.id, taken.since):
-                    lost.add(key)
-                elif share is None or share.heir is not None:
-                    asked.add(key)
-            return asked, lost
+        asked, lost, is_out = self._under_lock(lambda _, state: self._review(state))
+        if is_out:
+            logger.info("group %r: %s was put out and joins again", self.group.name, self.id)
+            self.held = {}
+        self._reviewed = self._state.generation
+        return asked, lost
 
     def take_up(self, given_up: Collection[PartitionKey]) -> None:
         """Give up what ``review`` told of and take the share of this generation into ``held``.
@@ -152,28 +138,10 @@ class Membership:
         Of a generation that began since then nothing is taken up: it may ask for more, which would
         be handed out in it by this member first, then by the next.
         """
-        with self._locked() as (_, state):
-            for key in given_up:
-                self.held.pop(key, None)
-            me = state.members.get(self.id)
-            if me is None:
-                return  # put out this moment: the next review says so
-            leaving = [
-                key
-                for key, share in state.held_by(self.id).items()
-                if share.heir is not None and key not in self.held
-            ]
-            hand_over(state, leaving)
-            gained = {}
-            if state.generation == self._reviewed:
-                ours = state.held_by(self.id)
-                gained = {key: share for key, share in ours.items() if key not in self.held}
-                self.generation = state.generation
-            if leaving or any(share.since > me.seen for share in gained.values()):
-                me.seen = self.generation
-                self._store(state)
-            self.held.update(gained)
-            self._compare()
+        gained, generation = self._under_lock(lambda _, state: self._take_up(state, given_up))
+        self.held.update(gained)
+        self.generation = generation
+        self._compare()
 
     def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Commit as a member of the generation taken up last; durable when it returns.
@@ -181,19 +149,19 @@ class Membership:
         Raises ``StaleGenerationError`` when a partition belongs to another member by now, and
         commits nothing then.
         """
-        with self._locked() as (lock, state):
+        generation = self.generation
+        entries = {key: CommittedOffset(offset, generation) for key, offset in offsets.items()}
+
+        def commit(lock: HeldLock, state: GroupState) -> None:
             if self._lost_of(state, offsets):
-                raise StaleGenerationError(self.group.name, self.generation, state.generation)
-            generation = self.generation
-            self.group.commit_locked(
-                lock,
-                {key: CommittedOffset(offset, generation) for key, offset in offsets.items()},
-            )
+                raise StaleGenerationError(self.group.name, generation, state.generation)
+            self.group.commit_locked(lock, entries)
+
+        self._under_lock(commit)
 
     def lost(self, keys: Collection[PartitionKey]) -> set[PartitionKey]:
         """Those of ``keys`` that belong to another member by now."""
-        with self._locked() as (_, state):
-            return self._lost_of(state, keys)
+        return self._under_lock(lambda _, state: self._lost_of(state, keys))
 
     def _lost_of(self, state: GroupState, keys: Iterable[PartitionKey]) -> set[PartitionKey]:
         if self.id not in state.members:
@@ -214,29 +182,39 @@ class Membership:
 
     # The state on disk
 
-    @contextmanager
-    def _locked(self) -> Iterator[tuple[GroupLock, GroupState]]:
-        """The group's lock, and the state as it is now, to be changed and stored."""
-        with self.group.locked() as lock:
-            state = self._load()
+    @property
+    def _path(self) -> str:
+        return layout.group_assignment(self.group.epoch_directory)
+
+    def _under_lock(self, work: Callable[[HeldLock, GroupState], T]) -> T:
+        """What ``work`` returns, given the state as it is now, to be changed and stored.
+
+        It may be called again with a later state (``Group.under_lock``), so it changes nothing else
+        of this member that is not told anew by the second call.
+        """
+
+        def work_on_state(lock: HeldLock) -> T:
             try:
-                yield lock, state
+                return work(lock, self._load())
             except BaseException:
                 self._state_inode = 0  # perhaps half changed: the next one reads what is there
                 raise
 
+        return self.group.under_lock(work_on_state)
+
     def _load(self) -> GroupState:
         """The state as it is on disk now; the cached one when nobody replaced it."""
-        status = self._files.status(self._path)
+        path = self._path
+        status = self._files.status(path)
         if status is not None and status.st_ino == self._state_inode:
             return self._state
         state = GroupState(self.generation)
         if status is not None:
             try:
-                state = decode_state(read_file(self._files, self._path, STATE_SIZE_MAX))
+                state = decode_state(read_file(self._files, path, STATE_SIZE_MAX))
             except ValueError as error:
                 # A power cut: all members of then are dead. Nobody of now wrote this.
-                logger.warning("%s: %s; the group is assembled anew", self._path, error)
+                logger.warning("%s: %s; the group is assembled anew", path, error)
         self._remember(state)
         return state
 
@@ -274,6 +252,9 @@ class Membership:
 
     def _enter(self, state: GroupState) -> None:
         """Add this member and begin a generation with it."""
+        if self._own is not None and not self._own.is_there:
+            self._own.close()
+            self._own = None
         if self._own is None:
             self._own = MemberFile(self._files, self.group.directory, self.id)
         old = state.members.get(self.id)
@@ -291,20 +272,67 @@ class Membership:
         rebalance(state, self._topics(), self._clock_ms())
         self._store(state)
 
+    def _go(self, state: GroupState) -> None:
+        if state.members.pop(self.id, None) is not None:
+            self._remove_dead(state)
+            rebalance(state, self._topics(), self._clock_ms())
+            self._store(state)
+
+    def _review(self, state: GroupState) -> tuple[set[PartitionKey], set[PartitionKey], bool]:
+        """What is to be given up, what is lost, and whether this member had been put out."""
+        if self.id not in state.members:
+            self._enter(state)
+            return set(), set(self.held), True
+        asked, lost = set(), set()
+        for key, taken in self.held.items():
+            share = state.shares.get(key)
+            if share is not None and (share.holder, share.since) != (self.id, taken.since):
+                lost.add(key)
+            elif share is None or share.heir is not None:
+                asked.add(key)
+        return asked, lost, False
+
+    def _take_up(
+        self, state: GroupState, given_up: Collection[PartitionKey]
+    ) -> tuple[dict[PartitionKey, Share], int]:
+        """What this member gains, and the generation it is in then."""
+        for key in given_up:
+            self.held.pop(key, None)
+        me = state.members.get(self.id)
+        if me is None:
+            return {}, self.generation  # put out this moment: the next review says so
+        leaving = [
+            key
+            for key, share in state.held_by(self.id).items()
+            if share.heir is not None and key not in self.held
+        ]
+        hand_over(state, leaving)
+        gained, generation = {}, self.generation
+        if state.generation == self._reviewed:
+            ours = state.held_by(self.id)
+            gained = {key: share for key, share in ours.items() if key not in self.held}
+            generation = state.generation
+        if leaving or any(share.since > me.seen for share in gained.values()):
+            me.seen = generation
+            self._store(state)
+        return gained, generation
+
     def _maintain(self) -> None:
         """Put the dead and the silent out, hand over what is overdue, notice new partitions."""
-        with self._locked() as (_, state):
-            if self.id not in state.members:
-                return  # the next review joins again
-            topics, now_ms = self._topics(), self._clock_ms()
-            changed = self._remove_dead(state) or shapes_differ(state, topics)
-            if changed:
-                rebalance(state, topics, now_ms)
-            # What this member is late with itself, it gives up in order: it is here now.
-            due = [key for key in overdue(state, now_ms) if state.shares[key].holder != self.id]
-            hand_over(state, due)
-            if changed or due:
-                self._store(state)
+        self._under_lock(lambda _, state: self._maintain_state(state))
+
+    def _maintain_state(self, state: GroupState) -> None:
+        if self.id not in state.members:
+            return  # the next review joins again
+        topics, now_ms = self._topics(), self._clock_ms()
+        changed = self._remove_dead(state) or shapes_differ(state, topics)
+        if changed:
+            rebalance(state, topics, now_ms)
+        # What this member is late with itself, it gives up in order: it is here now.
+        due = [key for key in overdue(state, now_ms) if state.shares[key].holder != self.id]
+        hand_over(state, due)
+        if changed or due:
+            self._store(state)
 
     # Who lives
 

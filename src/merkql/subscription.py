@@ -157,9 +157,8 @@ class Reading:
             self._membership.commit(offsets)
             return
         self._group.make_directory()
-        with self._group.locked() as lock:
-            committed = {key: CommittedOffset(offset, 0) for key, offset in offsets.items()}
-            self._group.commit_locked(lock, committed)
+        committed = {key: CommittedOffset(offset, 0) for key, offset in offsets.items()}
+        self._group.under_lock(lambda lock: self._group.commit_locked(lock, committed))
 
     def commit_handed_out(self, keys: Collection[PartitionKey] | None = None) -> None:
         """Commit what was handed out since the last time, of all places or of some.

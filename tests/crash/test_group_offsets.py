@@ -1,8 +1,8 @@
 """Committed offsets through power cuts and deaths: what was promised is there, nothing is invented.
 
-One group commits, grows its file, dies in mid-commit, fails a sync. After every operation every
-image that a power cut may leave is opened: it has to hold the content of a commit that is not older
-than the last one that returned, and to take another commit.
+One group commits, grows its file, dies in mid-commit, fails a sync, leaves a stopped one behind.
+After every operation every image that a power cut may leave is opened: it has to hold the content
+of a commit that is not older than the last one that returned, and to take another commit.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from merkql.group_lock import GroupLock
 from merkql.groups import (
     ENTRY_SIZE,
     HEADER_SIZE,
@@ -24,7 +26,8 @@ from merkql.groups import (
     Offsets,
     PartitionKey,
 )
-from merkql.storage.files import VolatileFiles
+from merkql.storage import layout
+from merkql.storage.files import Files, VolatileFiles
 from support.disk_model import DiskModel, write_image
 from support.recorder import RecordingFiles
 
@@ -56,7 +59,7 @@ class Script:
         os.makedirs(root)
         self.width = width  # partitions that every commit has besides
         self.files = MortalFiles(root)
-        self.group = Group(self.files, os.path.join(root, "groups"), "g")
+        self.group = Group(self.files, os.path.join(root, "groups"), "g", patience_s=0)
         self.contents: list[Offsets] = [{}]
         self.now: Offsets = {}
 
@@ -79,6 +82,19 @@ class Script:
             return
         self.now = self.contents[-1]
         self.files.mark("end", len(self.contents) - 1)
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        """Meanwhile somebody holds the lock who will never do anything again."""
+        with ExitStack() as stack:
+            files = Files()
+            self.group.make_directory()
+            lock = GroupLock(files, self.group.directory, "g", 0)
+            path = layout.group_lock(lock.directory_of(lock.epochs()[-1]))
+            descriptor = files.open(path, write=True, create=True)
+            stack.callback(files.release, descriptor)
+            assert files.lock(descriptor, wait=False)
+            yield
 
 
 def plain(script: Script) -> None:
@@ -119,14 +135,48 @@ def failing(script: Script) -> None:
     script.commit({0: 6})
 
 
-@pytest.mark.parametrize("play", [plain, growing, dying, failing])
-@pytest.mark.parametrize("width", [0, 20])  # a slot in one sector, and one that can tear
+def overtaken(script: Script) -> None:
+    """The lock's holder is stopped: the group moves into another epoch, and into one more."""
+    with script.stuck():
+        script.commit({0: 1})
+    script.commit({0: 2, 1: 1})
+    with script.stuck():
+        script.commit({0: 3})
+        with script.stuck():
+            script.commit({1: 2})
+            script.commit(dict.fromkeys(range(8), 3))
+    script.commit({0: 4})
+
+
+def overtaken_by_the_dying(script: Script) -> None:
+    """Who makes the new epoch is killed in the middle of that, or cannot sync it."""
+    script.commit({0: 1})
+    with script.stuck():
+        script.commit({0: 2}, Died())
+        script.commit({0: 3}, OSError(errno.EIO, "injected"))
+        script.commit({0: 4})
+        script.commit({0: 5}, Died())
+        with script.stuck():
+            script.commit({0: 6}, Died())
+            with script.stuck():  # where nobody has settled yet
+                script.commit({0: 7})
+            script.commit({0: 8})
+
+
+@pytest.mark.parametrize(
+    ("play", "width"),  # so many that a slot is in one sector, or can tear
+    [
+        *[(play, width) for play in (plain, growing, dying, failing) for width in (0, 20)],
+        *[(play, 20) for play in (overtaken, overtaken_by_the_dying)],
+    ],
+)
 def test_every_power_cut_leaves_a_promised_or_offered_commit(
     play: Callable[[Script], None], width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(  # two entries more than that: growth comes early
         "merkql.groups.SLOT_SIZE_MIN", HEADER_SIZE + (width + 2) * ENTRY_SIZE
     )
+    monkeypatch.setattr("merkql.group_lock.LOCK_PATIENCE_S_MIN", 0.0)
     script = Script(str(tmp_path / "run"), width)
     play(script)
     disk, rng = DiskModel(), random.Random(1)

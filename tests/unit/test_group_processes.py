@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from merkql import Broker, GroupLockedError, StaleGenerationError, groups
+from merkql import Broker, StaleGenerationError
 from merkql.groups import Group
 from merkql.storage.files import Files
 from support import children
@@ -194,43 +194,61 @@ def test_a_stopped_member_is_waited_for_only_so_long(tmp_path: Path, broker: Bro
 HOLDER = """
 import os, signal, sys
 from merkql import Broker
-from merkql.groups import Group
+from merkql.storage.files import Files
 
-def stop(*_):
+where, real = sys.argv[2], None
+
+def stop(*arguments, **options):
+    setattr(Files, where, real)
     os.kill(os.getpid(), signal.SIGSTOP)
-    return {}
+    return real(*arguments, **options)
 
 with Broker.open(sys.argv[1], read_only=True) as broker:
-    consumer = broker.consumer("g", auto_commit=False)
-    consumer.assign([("orders", 0)])
-    if sys.argv[2] == "commit":
-        Group.commit_locked = stop
-        consumer.commit_sync({("orders", 0): 1})
-    else:
-        Group._read = stop
-        consumer.committed(("orders", 0))
+    consumer = broker.consumer("g", auto_commit=False, rebalance_timeout=0.2)
+    consumer.subscribe(["orders"])
+    while len(consumer.assignment) < 4:
+        consumer.poll(timeout=0.1)
+    real = getattr(Files, where)
+    setattr(Files, where, stop)
+    try:
+        consumer.commit_sync({("orders", 3): 1})
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+    while len(consumer.assignment) != 2:
+        consumer.poll(timeout=0.1)
+    print("shares", flush=True)
 """
 
 
-@pytest.mark.parametrize("what", ["commit", "look"])
-def test_one_stopped_with_the_groups_lock_is_named_and_not_waited_for_for_ever(
-    what: str, tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["write", "sync", "release"])
+def test_one_stopped_with_the_groups_lock_is_not_waited_for(
+    where: str, tmp_path: Path, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(groups, "LOCK_TIMEOUT_S", 0.05)
-    with broker.consumer("g", auto_commit=False) as consumer:
-        consumer.assign([("orders", 0)])
-        consumer.commit_sync({("orders", 0): 2})
-        with children.start(HOLDER, tmp_path / "data", what) as holder:
+    # Stopped as it gives the lock back, it has committed already.
+    expected, refused = (9, "") if where == "release" else (10, "StaleGenerationError\n")
+    with children.start(HOLDER, tmp_path / "data", where) as holder:
+        try:
             _, status = os.waitpid(holder.pid, os.WUNTRACED)
             assert os.WIFSTOPPED(status)
-            with pytest.raises(GroupLockedError) as caught:
-                consumer.commit_sync({("orders", 0): 3})
-            if sys.platform == "linux":
-                assert f"process {holder.pid} (" in str(caught.value)
-                assert ", stopped); let it go on (kill -CONT) or end it" in str(caught.value)
+            with broker.consumer("g", auto_commit=False, rebalance_timeout=0.2) as consumer:
+                consumer.subscribe(["orders"])
+                seen: set[tuple[int, int]] = set()
+                deadline = time.monotonic() + DEADLINE_S
+                while len(seen) < expected and time.monotonic() < deadline:
+                    seen |= {(one.partition, one.offset) for one in consumer.poll(timeout=0.1)}
+                assert len(seen) == expected
+                consumer.commit_sync({("orders", 3): 5})
+                holder.send_signal(signal.SIGCONT)
+                while holder.poll() is None and time.monotonic() < deadline:
+                    consumer.poll(timeout=0.05)
+                assert holder.stdout is not None
+                assert holder.stdout.read() == f"{refused}shares\n"
+                assert consumer.committed(("orders", 3)) == 5
+        finally:
             holder.kill()
-        consumer.commit_sync({("orders", 0): 3})
-        assert consumer.committed(("orders", 0)) == 3
+    if sys.platform == "linux":
+        assert f"by process {holder.pid} (" in caplog.text
+        assert ", stopped); the group goes on without it" in caplog.text
 
 
 def test_a_forked_child_does_not_keep_the_groups_lock(broker: Broker) -> None:

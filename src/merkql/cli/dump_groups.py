@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from merkql.assignment import decode_state
 from merkql.cli.dumping import Depth, Finding, Place
-from merkql.groups import decode_slot, lock_file_content
+from merkql.group_lock import lock_file_content
+from merkql.groups import decode_slot
 
 _PID_AT = 8  # in a member's file, behind the time of its last poll
 

@@ -121,13 +121,12 @@ def _place(topics: dict[bytes, Topic], key: PartitionKey) -> tuple[str, bytes, i
 
 def _members(files: Files, group: Group) -> dict[PartitionKey, dict[str, object]]:
     """Which living process reads each partition."""
+    path = layout.group_assignment(group.lock.directory_of(group.lock.settled()))
     try:
-        content = read_file(files, layout.group_assignment(group.directory), STATE_SIZE_MAX)
-        state = decode_state(content)
+        state = decode_state(read_file(files, path, STATE_SIZE_MAX))
     except FileNotFoundError:
         state = GroupState()
     except ValueError as error:
-        path = layout.group_assignment(group.directory)
         raise CorruptionError(path, 0, f"not the state of a group: {error}") from None
     living = {name: _about(files, group, name) for name in state.members}
     return {

@@ -41,7 +41,7 @@ def check_groups(broker: Broker, directory: str) -> Iterator[Exception]:
         except (MerkqlError, OSError) as error:
             yield error
             continue
-        path = layout.group_assignment(group.directory)
+        path = layout.group_assignment(group.lock.directory_of(group.lock.settled()))
         try:
             decode_state(read_file(files, path, STATE_SIZE_MAX))
         except FileNotFoundError:

@@ -14,6 +14,7 @@ _FILE_NAME_LENGTH_MAX = 240  # file systems allow 255; room is left for suffixes
 _ENCODED = re.compile(r"(?!\.)[A-Za-z0-9._%-]{1,240}")
 _TOPIC_ID = re.compile(r"[0-9a-f]{32}")
 _SEGMENT = re.compile(r"(\d{20})\.log")
+_EPOCH = re.compile(r"[1-9][0-9]{0,17}")
 _WAL = re.compile(r"(\d{8})\.wal")
 
 DELETED_PREFIX = ".deleted-"
@@ -190,6 +191,18 @@ def group_lock(group_directory: str) -> str:
 
 def group_assignment(group_directory: str) -> str:
     return os.path.join(group_directory, "assignment")
+
+
+def group_epochs(group_directory: str) -> str:
+    return os.path.join(group_directory, "epochs")
+
+
+def group_epoch(group_directory: str, epoch: int) -> str:
+    return os.path.join(group_directory, "epochs", str(epoch))
+
+
+def parse_group_epoch(name: str) -> int | None:
+    return int(name) if _EPOCH.fullmatch(name) else None
 
 
 def group_members(group_directory: str) -> str:
