@@ -41,7 +41,7 @@ class Consumer:
     ``offset_reset``: where a group begins that has committed nothing, and goes on when retention
     overtook it: ``"earliest"``, ``"latest"`` (as of ``subscribe``), or ``"none"``, which raises
     ``NoOffsetError``. ``max_records``: of one ``poll``, unless it says otherwise; no limit by
-    default. ``fetch_max_bytes``: about how many bytes of the log one ``poll`` reads.
+    default. ``fetch_max_bytes``: about how many bytes, decompressed, one ``poll`` reads.
     ``on_gap(partition, position, next)``: told when the position moved over records that are gone.
     ``rebalance_timeout``: the seconds others wait for this member to give up a partition, and it
     for one stuck in a call.

@@ -72,3 +72,19 @@ def test_closing_a_broker_whose_directory_was_removed_closed_a_file_of_the_users
     finally:
         for file in mine:
             file.close()
+
+
+def test_one_poll_of_compressed_records_came_to_hundreds_of_megabytes() -> None:
+    """The limit counted them as they are on the disk."""
+    with Broker.temporary() as broker:
+        broker.create_topic("t", compression="lz4")
+        broker.producer().send_values("t", [b"\0" * 10_000] * 2_000)
+        consumer = broker.consumer("g", fetch_max_bytes=1 << 20)
+        consumer.subscribe(["t"])
+        count = 0
+        while records := consumer.poll():
+            assert sum(len(record.value or b"") for record in records) < (1 << 20) + (128 << 10)
+            assert records[0].offset == count
+            count += len(records)
+        assert count == 2_000
+        assert len(broker.topic("t").partition(0).read_range(0, 2_000)) == 2_000

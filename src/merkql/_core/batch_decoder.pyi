@@ -14,6 +14,8 @@ class DecodeResult:
     def next_offset(self) -> int: ...
     @property
     def position(self) -> int: ...
+    @property
+    def opened_size(self) -> int: ...
 
 def decode(
     data: ReadableBuffer,
@@ -26,6 +28,7 @@ def decode(
     expected_offset: int | None = None,
     records: list[Record] | None = None,
     decompressed_size_max: int = ...,
+    opened_size_max: int = ...,
 ) -> DecodeResult: ...
 def record_at(
     data: bytes, first_offset: int, offset: int, topic: str, partition: int

@@ -35,6 +35,7 @@ from merkql._core.batch_header import BatchError
 
 cdef extern from "Python.h":
     enum: PyBUF_READ
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum:
     GIL_RELEASE_SIZE = 32768
@@ -45,11 +46,15 @@ DECOMPRESSED_SIZE_MAX = 256 << 20
 @cython.final
 @cython.no_gc
 cdef class DecodeResult:
-    """The records, the offset to go on with, and the position of the batch that may hold it."""
+    """The records, the offset to go on with, and the position of the batch that may hold it.
+
+    Also how many bytes the compressed batches came to when they were opened.
+    """
 
     cdef readonly list records
     cdef readonly long long next_offset
     cdef readonly Py_ssize_t position
+    cdef readonly Py_ssize_t opened_size
 
     def __repr__(self):
         return (
@@ -66,7 +71,9 @@ cdef struct Run:
     long long first_offset
     long long stop_offset
     Py_ssize_t wanted               # records that may still be returned
-    size_t decompressed_max
+    size_t decompressed_max         # of one batch
+    Py_ssize_t opened_size          # of all compressed batches so far, once decompressed
+    Py_ssize_t opened_max           # no further batch is decoded from there on
 
 
 cdef tuple _headers(const RecordView* record):
@@ -169,6 +176,7 @@ cdef int _decode_batch(
         )
         at = <const unsigned char*>PyBytes_AS_STRING(opened)
         end = at + PyBytes_GET_SIZE(opened)
+        run.opened_size += PyBytes_GET_SIZE(opened)
     stop = min(stop, index + run.wanted)
     try:
         at = pass_records(at, end, index)
@@ -197,7 +205,7 @@ cdef int _decode_run(
     cdef BatchHeader header
     cdef const char* reason
     cdef long long after
-    while run.position < stop and run.wanted > 0:
+    while run.position < stop and run.wanted > 0 and run.opened_size < run.opened_max:
         read_header(run.data + run.position, run.size - run.position, -1, &header, &reason)
         after = header.first_offset + header.count
         if header.attributes & CONTROL:
@@ -226,13 +234,15 @@ def decode(
     data, str topic not None, int partition, *, long long first_offset, long long stop_offset,
     Py_ssize_t max_records, object expected_offset=None, list records=None,
     Py_ssize_t decompressed_size_max=DECOMPRESSED_SIZE_MAX,
+    Py_ssize_t opened_size_max=PY_SSIZE_T_MAX,
 ):
     """Decodes whole batches: at most `max_records` of the offsets in [first_offset, stop_offset).
 
     They are appended to `records` where a list is given. A batch that the data cut, and zeros, end
     the run quietly. Control batches are passed over. In the result `next_offset` is the offset to
-    ask for next, and `position` the first batch not read to its end. Costs a checksum, with the GIL
-    released, and the objects.
+    ask for next, and `position` the first batch not read to its end. One batch may come to
+    `decompressed_size_max` bytes; the run ends with the one in which those that were compressed
+    have come to `opened_size_max`. Costs a checksum, with the GIL released, and the objects.
 
     Raises BatchError for bytes that are not such batches; the records of the batches before those
     stay in `records`.
@@ -250,6 +260,8 @@ def decode(
     run.stop_offset = stop_offset
     run.wanted = max_records
     run.decompressed_max = max(decompressed_size_max, 0)
+    run.opened_size = 0
+    run.opened_max = max(opened_size_max, 1)
     run.position = 0
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
@@ -266,6 +278,7 @@ def decode(
     finally:
         PyBuffer_Release(&view)
     result.position = run.position
+    result.opened_size = run.opened_size
     return result
 
 
@@ -297,5 +310,7 @@ def record_at(
     run.stop_offset = offset + 1
     run.wanted = 1
     run.decompressed_max = DECOMPRESSED_SIZE_MAX
+    run.opened_size = 0
+    run.opened_max = PY_SSIZE_T_MAX
     _decode_batch(&run, &header, records, topic, partition, &_next)
     return records[0]

@@ -25,7 +25,10 @@ _first_offset = attrgetter("first_offset")
 
 
 class FetchLimits(NamedTuple):
-    """How much one fetch returns; ``max_bytes`` None means the batch at the offset alone."""
+    """How much one fetch returns; ``max_bytes`` None means the batch at the offset alone.
+
+    They are bytes of batches as they are once decompressed.
+    """
 
     max_records: int
     max_bytes: int | None
@@ -74,7 +77,7 @@ class Fetcher:
     ) -> tuple[list[Record], int, int]:
         """Records of one segment, none if control batches alone were there.
 
-        Also the offset to go on from, and how many bytes were read.
+        Also the offset to go on from, and how many bytes that were, read or decompressed.
         """
         segments = log.all_segments
         number = bisect_right(segments, offset, key=_first_offset) - 1
@@ -93,9 +96,10 @@ class Fetcher:
                 if len(buffer) < size:
                     buffer = bytearray(size)
                 window = memoryview(buffer)[:size]
-                records, after = _fetch_into(window, log, place, limits.max_records)
+                records, after, opened = _fetch_into(window, log, place, limits)
                 if records is not None:
-                    return records, after, min(size, segment.end_position - entry.position)
+                    count = min(size, segment.end_position - entry.position)
+                    return records, after, max(count, opened)
                 size = after
         finally:
             if len(buffer) <= FETCH_BYTES and len(self._buffers) < BUFFERS_KEPT:
@@ -113,9 +117,12 @@ class _Place(NamedTuple):
 
 
 def _fetch_into(
-    buffer: memoryview, log: AnyLog, place: _Place, max_records: int
-) -> tuple[list[Record] | None, int]:
-    """The records and the offset behind them; or None and the size their first batch needs."""
+    buffer: memoryview, log: AnyLog, place: _Place, limits: FetchLimits
+) -> tuple[list[Record] | None, int, int]:
+    """The records and the offset behind them; or None and the size their first batch needs.
+
+    And to how many bytes those came that were compressed.
+    """
     count = place.segment.read_into(buffer, place.position)
     records: list[Record] = []
     try:
@@ -125,23 +132,24 @@ def _fetch_into(
             log.id.index,
             first_offset=place.first_offset,
             stop_offset=place.stop_offset,
-            max_records=max_records,
+            max_records=limits.max_records,
             expected_offset=place.batch_offset,
             records=records,
+            opened_size_max=limits.max_bytes or FETCH_BYTES,
         )
     except BatchError as error:
         if records:
             # The damage behind them is the next call's to report.
-            return records, records[-1].offset + 1
+            return records, records[-1].offset + 1, 0
         at = place.position + error.position
         raise CorruptionError(place.segment.path, at, error.reason) from None
     if records or result.next_offset > place.first_offset:
-        return records, result.next_offset
+        return records, result.next_offset, result.opened_size
     at = place.position + result.position
     whole = place.segment.batch_at(at).size
     if count < len(buffer) or whole <= len(buffer):
         raise CorruptionError(place.segment.path, at, "the batch is cut short")
-    return None, whole
+    return None, whole, 0
 
 
 def read_quickly(log: AnyLog, offset: int) -> Record | None:
