@@ -7,6 +7,7 @@ last sync; they persist in order. A sync of a file says nothing about its name.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class DiskModel:
         self._directories = [self._now]  # keeps them alive: `_durable` is keyed by identity
         self._changes: list[_NameChange] = []
         self._content: dict[int, bytearray] = {}  # durable
+        self._frozen: dict[int, bytes] = {}  # the same, of those asked for since they changed
         self._pending: dict[int, list[Entry]] = {}
         self._touched: int | str = -1  # what the last operation was done to
         self._cached: dict[int, bytearray] = {}  # what processes see, of files whose sync failed
@@ -72,6 +74,8 @@ class DiskModel:
         elif kind == "failed sync":
             self._fail_sync(entry[1])
         elif kind == "sync":
+            if self._pending[entry[1]]:
+                self._frozen.pop(entry[1], None)
             for one in self._pending[entry[1]]:
                 _apply(self._content[entry[1]], one)
             self._pending[entry[1]] = []
@@ -94,6 +98,7 @@ class DiskModel:
     def _fail_sync(self, node: int) -> None:
         """The page cache keeps what was not written and calls it clean: no later sync writes it."""
         content, operations = self._content[node], self._pending[node]
+        self._frozen.pop(node, None)
         if node not in self._cached:
             cached = self._cached[node] = bytearray(content)
             for one in operations:
@@ -104,6 +109,12 @@ class DiskModel:
             else:
                 _apply(content, one)
         self._pending[node] = []
+
+    def durable(self, node: int) -> bytes:
+        """What a file holds without what was not synced."""
+        if node not in self._frozen:
+            self._frozen[node] = bytes(self._content[node])
+        return self._frozen[node]
 
     def running(self) -> Image:
         """What the running system sees: every operation done."""
@@ -239,8 +250,11 @@ class _Image:
     def _bytes(self, node: int) -> bytes:
         if self._changes is None and node in self._model._cached:
             return bytes(self._model._cached[node])
+        parts = self._parts.get(node)
+        if not parts:
+            return self._model.durable(node)
         content = bytearray(self._model._content[node])
-        for operation, low, high in self._parts.get(node, ()):
+        for operation, low, high in parts:
             _apply(content, operation, low, high)
         return bytes(content)
 
@@ -338,11 +352,16 @@ def write_image(image: Image, root: str) -> None:
             os.makedirs(path, exist_ok=True)
             continue
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        written = content.rstrip(b"\0")
+        written = _without_zeros_behind(content)
         os.write(descriptor, written)
         if len(written) < len(content):
             os.truncate(descriptor, len(content))
         os.close(descriptor)
+
+
+@functools.lru_cache(maxsize=1000)
+def _without_zeros_behind(content: bytes) -> bytes:
+    return content.rstrip(b"\0")
 
 
 def read_image(root: str) -> Image:
