@@ -410,7 +410,7 @@ def test_two_processes_that_make_a_directory_at_once_make_one_log(
 
     def sleep(seconds: float) -> None:
         waits.set()  # the other found the directory in the making
-        time.sleep(seconds)
+        made.wait(10)
 
     class Overtaken(Files):
         """Another process makes the directory too, at the moment before the last."""
@@ -423,8 +423,9 @@ def test_two_processes_that_make_a_directory_at_once_make_one_log(
                 others.append(pool.submit(Broker.open, tmp_path / "data"))
                 waits.wait(10)
             super().rename(source, target)
+            made.set()
 
-    waits = threading.Event()
+    waits, made = threading.Event(), threading.Event()
     others: list[Future[Broker]] = []
     monkeypatch.setattr(directory, "time", SimpleNamespace(time_ns=time.time_ns, sleep=sleep))
     with ThreadPoolExecutor(1) as pool:

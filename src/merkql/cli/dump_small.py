@@ -48,13 +48,12 @@ def dump_state(place: Place, _: Depth) -> Iterator[Finding]:
     if state is None:
         yield Finding("state", 0, {}, "torn, damaged, or of another version: no sound checksum")
         return
-    fields = asdict(state)
-    files = fields.pop("files")
-    fields["boot_id"] = state.boot_id.hex()
+    fields = asdict(state) | {"boot_id": state.boot_id.hex()}
+    del fields["files"]
     for name, value in fields.items():
         yield Finding("state", 0, {name: value})
-    for file in files:
-        yield Finding("wal file", 0, file)
+    for file in state.files:
+        yield Finding("wal file", 0, file._asdict())
     for number in range(state.live_count):
         position = shared_state.STATE_SIZE + number * shared_state.LIVE_SIZE
         live = shared_state.decode_live(data, position)
