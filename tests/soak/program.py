@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
-from merkql import Broker, DirectoryLockedError, MerkqlError, ProducerRecord, RetentionConfig
+from merkql import Broker, ProducerRecord, RetentionConfig, StaleGenerationError
 
 TOPICS = ("plain", "small", "packed", "erased", "kept", "fast")
 Say = Callable[..., None]
@@ -25,15 +24,6 @@ def sayer(descriptor: int) -> Say:
         os.write(descriptor, json.dumps(what).encode() + b"\n")
 
     return say
-
-
-def open_when_free(root: str, **options: Any) -> Broker:
-    """The directory, as soon as the process that had it is gone."""
-    while True:
-        try:
-            return Broker.open(root, **options)
-        except DirectoryLockedError:
-            time.sleep(0.002)
 
 
 def make_topics(broker: Broker, draw: random.Random) -> None:
@@ -55,7 +45,7 @@ def make_topics(broker: Broker, draw: random.Random) -> None:
 def write(root: str, seed: int, say: Say) -> None:
     """Send, batch, retain, compact, add partitions, close and open again, until killed."""
     draw = random.Random(seed)
-    broker = open_when_free(root)
+    broker = Broker.open(root)
     make_topics(broker, draw)
     producer = broker.producer()
     for serial in range(1 << 30):
@@ -82,7 +72,7 @@ def write(root: str, seed: int, say: Say) -> None:
             )
         elif what < 0.15:
             broker.close()
-            broker = open_when_free(root)
+            broker = Broker.open(root)
             producer = broker.producer()
 
 
@@ -107,12 +97,10 @@ def _say_root(broker: Broker, draw: random.Random, say: Say) -> None:
 def read(root: str, seed: int, say: Say) -> None:
     """Follow every partition in a process that only reads."""
     draw = random.Random(seed)
+    Broker.open(root).close()  # the directory is there from now on, whoever comes first
     while True:
-        try:
-            with Broker.open(root, read_only=True) as broker:
-                _follow(broker, draw, say)
-        except (MerkqlError, FileNotFoundError):
-            time.sleep(0.002)  # the writer is making the directory, or was cut off in it
+        with Broker.open(root, read_only=True) as broker:
+            _follow(broker, draw, say)
 
 
 def _follow(broker: Broker, draw: random.Random, say: Say) -> None:
@@ -137,12 +125,10 @@ def _follow(broker: Broker, draw: random.Random, say: Say) -> None:
 def consume(root: str, seed: int, say: Say) -> None:
     """Be a member of a group: poll, commit, sometimes leave and join again."""
     draw = random.Random(seed)
+    Broker.open(root).close()
     while True:
-        try:
-            with Broker.open(root, read_only=True) as broker:
-                _consume(broker, draw, say)
-        except (MerkqlError, FileNotFoundError):
-            time.sleep(0.002)
+        with Broker.open(root, read_only=True) as broker:
+            _consume(broker, draw, say)
 
 
 def _consume(broker: Broker, draw: random.Random, say: Say) -> None:
@@ -157,7 +143,10 @@ def _consume(broker: Broker, draw: random.Random, say: Say) -> None:
                 positions[one.topic, one.partition] = one.offset + 1
             listed = [[topic, number, offset] for (topic, number), offset in positions.items()]
             say("committing", listed)
-            consumer.commit_sync(positions)
+            try:
+                consumer.commit_sync(positions)
+            except StaleGenerationError:
+                continue  # put out meanwhile: somebody else has these
             say("committed", listed)
 
 

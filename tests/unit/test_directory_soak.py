@@ -1,5 +1,8 @@
 """Four writers, twenty followers, eight group members on one directory; each second one is killed.
 
+And each five seconds a member is stopped until the next is, wherever it is: with the group's lock,
+perhaps.
+
 Each process writes down what it was told, as soon as it was: a writer where its records went, a
 follower what it read, a member what it was handed. What they wrote together is judged in the end
 against the log: nothing acknowledged is lost, nothing that was seen is another thing later, and no
@@ -8,9 +11,11 @@ partition was handed to two members of one generation.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -28,29 +33,29 @@ FOLLOWERS = 20
 MEMBERS = 8
 TURNS = 30
 TURN_S = 1.0
+STOP_EVERY = 5  # turns: a member is stopped, and goes on at the next such turn
 PAUSE_S = 0.005  # of a writer between two sends: the machine has others to serve
 PREFIX_EVERY = 50  # records a follower reads between two notes
 
 WRITER = """
-import os, random, signal, sys, time
+import os, random, signal, sys, threading
 from merkql import Broker
 
-stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+stopped = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 print("ready", flush=True)
 log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 name, partitions, pause = os.path.basename(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 count = 0
 with Broker.open(sys.argv[1]) as broker:
     producer = broker.producer()
-    while not stopped:
+    while not stopped.wait(pause):
         partition = random.randrange(partitions)
         values = [b"%s/%d" % (name.encode(), count + n) for n in range(random.choice((1, 1, 20)))]
         count += len(values)
         first = producer.send_values("orders", values, partition=partition)[0]
         lines = [b"%d %d %s\\n" % (partition, first + n, value) for n, value in enumerate(values)]
         os.write(log, b"".join(lines))
-        time.sleep(pause)
 """
 FOLLOWER = """
 import hashlib, os, signal, sys
@@ -206,11 +211,24 @@ def test_nothing_is_lost_while_writers_followers_and_members_are_killed(
     for kind, count in kinds:
         for _ in range(count):
             kind.add()
-    for _ in range(int(os.environ.get("SOAK_TURNS", TURNS))):
-        threading.Event().wait(TURN_S)
-        kind, _ = chance.choice(kinds)
-        kind.kill(chance.choice(sorted(kind.living)))
-        kind.add()
+    turns = int(os.environ.get("SOAK_TURNS", TURNS))
+    begun = time.monotonic()
+    stopped: list[subprocess.Popen[str]] = []
+    for turn in range(turns):
+        victims, _ = chance.choice(kinds)
+        name = chance.choice(sorted(victims.living))
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it is to live as long as that
+            victims.living[name].wait(max(0.0, begun + turn * TURN_S - time.monotonic()))
+            raise AssertionError(f"{name} ended by itself")
+        victims.kill(name)
+        victims.add()
+        if turn % STOP_EVERY == 0:  # for as long, which is longer than anybody waits for it
+            for process in stopped:
+                process.send_signal(signal.SIGCONT)
+            stopped = [members.living[chance.choice(sorted(members.living))]]
+            stopped[0].send_signal(signal.SIGSTOP)
+    for process in stopped:
+        process.send_signal(signal.SIGCONT)
     writers.finish()
     with Broker.open(data) as broker:
         values = values_of(broker)
