@@ -37,7 +37,8 @@ class Broker:
     """An open data directory. Safe to share between threads; close it, or use ``with``.
 
     ``open`` makes one. Closing ends its producers and consumers and the directory can be opened
-    again at once. One that is only dropped loses nothing that was acknowledged.
+    again at once. One that is only dropped loses nothing that was acknowledged. It stays with the
+    process that opened it: a forked child is told ``ClosedError``, and opens the directory itself.
     """
 
     def __init__(self, config: BrokerConfig, files: Files | None = None) -> None:

@@ -10,7 +10,7 @@ from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import RecordMetadata
 from merkql.errors import again
 from merkql.storage.partition_log import PartitionLog
-from merkql.storage.writer import CommitRequest
+from merkql.storage.writer import CommitRequest, Successor
 from merkql.topic import Topic
 
 
@@ -98,6 +98,15 @@ class Filling(CommitRequest):
         self._changed = threading.Condition(self._lock)
         self._callbacks: list[Callable[[], None]] = []
         self.on_done = self._tell
+
+    def move(self, part: int, successor: Successor) -> bool:
+        """As ``send``, which sends again; here the records are queued, and keep their order."""
+        log, accumulator = self.parts[part]
+        found = successor(log, self.topics[log.id.topic].partition_count)
+        if found is None:
+            return False
+        self.parts[part] = (found, accumulator)
+        return True
 
     def wait(self, timeout: float | None) -> bool:
         with self._lock:

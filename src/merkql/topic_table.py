@@ -59,6 +59,7 @@ class TopicTable:
             elif topic_id not in deleted:
                 logger.warning("the write-ahead log names a topic %s", topic_id.hex())
         self._engine.start_writing(set(deleted))
+        self._engine.writer.successor = self.successor
         self._finish_deletions(deleted, in_wal={topic_id for topic_id, _ in wanted})
 
     def _finish_deletions(self, deleted: dict[bytes, str], in_wal: set[bytes]) -> None:
@@ -83,6 +84,16 @@ class TopicTable:
                 assert isinstance(log, PartitionLog)  # the engine asks only where it writes
                 logs.append(log)
         return logs
+
+    def successor(self, log: PartitionLog, partition_count: int) -> PartitionLog | None:
+        """The partition that has the place of ``log``, whose topic was deleted; by the leader.
+
+        None where no topic of the name is there, or keys are spread otherwise in it.
+        """
+        topic = self._topics.get(log.id.topic)
+        if topic is None or topic.id == log.id.topic_id or topic.partition_count != partition_count:
+            return None
+        return self.logs_of([(topic.id, log.id.index)])[0]
 
     def names(self) -> list[str]:
         """The names of all topics, sorted."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import re
+import subprocess
 import sys
 import threading
 import traceback
@@ -15,6 +17,7 @@ import pytest
 
 from merkql import Broker, BrokerConfig, ClosedError
 from merkql.storage.files import Files
+from support.command import wait_until
 
 # From Python 3.12 on a fork beside threads warns: what it warns of is what is tried here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -269,3 +272,134 @@ def test_a_fork_keeps_no_lock_wherever_it_comes(tmp_path: Path) -> None:
                 assert [record.offset for record in consumer.poll(timeout=5)] == [1]
     finally:
         files.end()
+
+
+def test_a_fork_while_one_thread_has_the_role_and_another_waits_for_it(tmp_path: Path) -> None:
+    """The child has neither the role nor the place in the line: it gets its turn as others do."""
+    begun, written = os.pipe()
+
+    def open_and_write() -> None:
+        os.write(written, b"x")
+        with Broker.open(tmp_path) as own:
+            own.producer().send("t", b"child")
+
+    with Broker.open(tmp_path) as broker, Broker.open(tmp_path) as other:
+        broker.producer().send("t", b"first")
+        waiting = threading.Thread(target=lambda: other.producer().send("t", b"other"))
+        with broker._engine.exclusive():
+            waiting.start()
+            wait_until(lambda: broker._engine.turn.role.wanted)
+            pid = in_child(open_and_write)
+            os.read(begun, 1)
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it waits for its turn"
+        assert os.waitpid(pid, 0)[1] == 0
+        waiting.join()
+        end = broker.topic("t").partition(0).end_offset
+        held = {record.value for record in broker.topic("t").partition(0).read_range(0, end)}
+        assert held == {b"first", b"other", b"child"}
+        assert end == 3
+    os.close(begun)
+    os.close(written)
+
+
+def test_a_child_of_a_child_and_a_fork_in_a_callback(tmp_path: Path) -> None:
+    """Routing is the only code of the user's that a send runs: a fork there ends in ClosedError."""
+    pids: list[int] = []
+
+    def forking(key: bytes, count: int) -> int:
+        pid = os.fork()
+        if pid:
+            pids.append(pid)
+        return 0
+
+    def write_and_fork_again() -> None:
+        with Broker.open(tmp_path) as own:
+            own.producer().send("t", b"child", partition=0)
+            pid = os.fork()  # not in_child: the watchdog of faulthandler is armed, and not here
+            if pid == 0:
+                Broker.open(tmp_path).producer().send("t", b"x", partition=1)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            own.producer().send("t", b"child again", partition=0)
+
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t", partitions=2)
+        parent = os.getpid()
+        code = 1
+        try:
+            broker.producer(partitioner=forking).send("t", b"parent", key=b"k")
+        except ClosedError:
+            code = 0
+        finally:
+            if os.getpid() != parent:
+                os._exit(code)
+        assert os.waitpid(pids[0], 0)[1] == 0
+        assert os.waitpid(in_child(write_and_fork_again), 0)[1] == 0
+        ends = [partition.end_offset for partition in broker.topic("t").partitions()]
+    assert ends == [3, 1]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_partition_that_the_parent_had_not_opened_was_an_oserror_in_the_child(
+    tmp_path: Path, *, read_only: bool
+) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t", partitions=2)
+    message = f"the broker of {tmp_path} was opened before this process was forked; open the"
+    with Broker.open(tmp_path, read_only=read_only) as broker:
+        topic = broker.topic("t")
+
+        def ask() -> None:
+            for ask in (lambda: topic.partition(1).end_offset, lambda: broker.consumer("g")):
+                with pytest.raises(ClosedError, match=re.escape(message)):
+                    ask()
+
+        assert os.waitpid(in_child(ask), 0)[1] == 0
+
+
+OPENS_AT_ONCE = """
+import multiprocessing, sys, threading
+from merkql import Broker
+
+def write(path, number):
+    with Broker.open(path) as own:
+        for i in range(5):
+            own.producer().send("t", f"{number}/{i}")
+
+if __name__ == "__main__":
+    path, method = sys.argv[1:]
+    context = multiprocessing.get_context(method)
+    with Broker.open(path) as broker:
+        producer, done, sent = broker.producer(), threading.Event(), [0, 0]
+        def write_on(thread):
+            while not done.is_set():
+                producer.send("t", "parent")
+                sent[thread] += 1
+        threads = [threading.Thread(target=write_on, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        children = [context.Process(target=write, args=(path, number)) for number in range(3)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0, 0, 0]
+        begun = [*sent]
+        while min(now - before for now, before in zip(sent, begun)) < 2:
+            pass  # the parent's threads go on as well
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert broker.topic("t").partition(0).verify().end_offset == sum(sent) + 15
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_child_opens_at_once_while_threads_of_the_parent_write_without_end(
+    tmp_path: Path, method: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(OPENS_AT_ONCE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(program), str(tmp_path / "data"), method]
+    subprocess.run(command, check=True, timeout=120, env=environment)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, ProducerRecord, RetentionConfig
+from merkql import Broker, ProducerRecord, RetentionConfig, UnknownTopicError
 from merkql.storage.files import Files
 from merkql.storage.maintenance import sync_segments
 from merkql.storage.segment_space import AHEAD, held_in_size, set_aside
@@ -217,3 +217,32 @@ def test_who_seals_a_segment_waits_for_who_prepares_space_in_it(tmp_path: Path) 
     preparing.join(30)
     assert order == ["prepared", "sealed"]
     assert waited[0]
+
+
+@pytest.mark.parametrize("partitions", [2, 3])
+def test_records_on_their_way_to_a_topic_that_is_made_again_go_there_if_it_is_alike(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    """As `send` does; `send_nowait` refused them with UnknownTopicError."""
+    one, other = pair
+    one.create_topic("t", partitions=2)
+    one.create_topic("beside")
+    producer, turn = other.producer(), other._engine.turn
+    for topic, partition in (("t", 1), ("beside", 0)):
+        assert producer.send(topic, b"before", partition=partition).offset == 0
+    made_again = threading.Event()
+    take = turn.take
+    monkeypatch.setattr(turn, "take", lambda: made_again.wait(30) and take())
+    deliveries = [producer.send_nowait("t", b"%d" % i, partition=1) for i in range(3)]
+    deliveries.append(producer.send_nowait("beside", b"x"))
+    one.delete_topic("t")
+    one.create_topic("t", partitions=partitions)
+    made_again.set()
+    if partitions == 2:
+        assert [delivery.result(30).offset for delivery in deliveries] == [0, 1, 2, 1]
+        records = one.topic("t").partition(1).read_range(0, 3)
+        assert [record.value for record in records] == [b"0", b"1", b"2"]
+    else:  # keys are spread otherwise there
+        with pytest.raises(UnknownTopicError, match="deleted"):
+            deliveries[0].result(30)
+        assert one.topic("t").partition(1).end_offset == 0

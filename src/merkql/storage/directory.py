@@ -1,4 +1,4 @@
-"""The data directory itself: is it ours, who writes it, was it closed cleanly.
+"""The data directory itself: is it ours, was it closed cleanly.
 
 Format: docs/formats/data-directory.md.
 """

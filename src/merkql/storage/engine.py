@@ -182,14 +182,14 @@ class Engine:
         found = self.news.version() if self.read_only else self.turn.versions()
         return found[1] if found is not None else None
 
+    def watch_retention(self) -> None:
+        """Apply retention in the background from now on."""
+        self.maintenance.watch_retention()
+
     def check_writable(self) -> None:
         """Raise what keeps this directory from being written, if anything does."""
         self.writing()
         self.writer.check()
-
-    def watch_retention(self) -> None:
-        """Apply retention in the background from now on."""
-        self.maintenance.watch_retention()
 
     def writing(self) -> Committer:
         """The group commit; ``ReadOnlyError`` or ``ClosedError`` where there is none."""
@@ -327,7 +327,7 @@ class Engine:
 
     def disown(self) -> None:
         """In a forked child: leave the role, the threads and the files to the parent."""
-        self.closed_reason = (
+        self.closed_reason = self.partitions.disowned = (
             f"the broker of {self.root} was opened before this process was forked; "
             "open the directory again here"
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from merkql.errors import CorruptionError, UnknownTopicError
+from merkql.errors import ClosedError, CorruptionError, UnknownTopicError
 from merkql.storage import layout
 from merkql.storage.entries import is_directory
 from merkql.storage.following import catch_up
@@ -47,6 +47,7 @@ class PartitionStates:
         self.on_reader: Callable[[], None] = lambda: None
         self.check_opened: Callable[..., None] = lambda log, clean: None  # against its checkpoints
         self.refresh_topics: Callable[[], None] = lambda: None
+        self.disowned = ""  # by a fork, and what is said of it
         self._topics = -1  # version of the topics that were looked at
         self._pool = pool
         self._news = news
@@ -65,6 +66,7 @@ class PartitionStates:
 
     def open_beside(self, log: PartitionLog) -> bool:
         """Fill the state of a partition without the lead, where nothing is to be mended."""
+        self._check_process()
         log.boot_id = self._boot_id
         if log.pool.exists(layout.checkpoints(log.directory)):
             return False  # what was signed is compared with it first, and nobody may sign meanwhile
@@ -101,6 +103,7 @@ class PartitionStates:
 
     def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
         """The state of one partition for who only reads."""
+        self._check_process()
         self._check_place(directory)
         reader = ReaderLog(self._pool, directory, identity, self._boot_id)
         self._news.add_reader(reader)
@@ -148,6 +151,11 @@ class PartitionStates:
         with self.opening():  # its page is of an earlier session, or none
             self.reopen(log)
             log.seen, log.led = version, lead
+
+    def _check_process(self) -> None:
+        """In a forked child ``ClosedError``: what this would be read with is the parent's."""
+        if self.disowned:
+            raise ClosedError(self.disowned)
 
     def _is_known(self, log: PartitionLog, version: int) -> bool:
         session = self.writing.session

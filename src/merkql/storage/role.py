@@ -24,7 +24,7 @@ from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
 from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.storage")
-KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.01  # for who waited in line, by how long it waited
+KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.005  # for who waited in line, by how long it waited
 LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
 STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
 REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # until who has a lock file of before knows it

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from merkql.errors import MerkqlError, WriterFailedError
+from merkql.errors import MerkqlError, UnknownTopicError, WriterFailedError
 from merkql.storage.arrivals import Arrivals
 from merkql.storage.hasher import Hasher
 from merkql.storage.partition_log import PartitionLog, Prepared
 from merkql.storage.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from merkql._core.accumulator import RecordAccumulator
     from merkql.storage.wal import Wal
 
 SYNC_EVERY_BYTES = 8 << 20  # so much of the segments is synced at once
 WRITEBACK_EVERY_BYTES = 1 << 20  # and written out before: no sync of the WAL waits for a burst
+
+
+# The same partition where its topic, of so many partitions, was deleted and made again.
+Successor = Callable[[PartitionLog, int], "PartitionLog | None"]
 
 
 class CommitRequest:
@@ -77,6 +80,10 @@ class CommitRequest:
         """Whether it is known what became of the request."""
         return self.written or self.error is not None
 
+    def move(self, part: int, successor: Successor) -> bool:
+        """Have a part go where its deleted topic was made again; not if its caller sees to that."""
+        return False
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -102,6 +109,7 @@ class Writer:
         unsay_clean: Callable[[], None],
     ) -> None:
         self.turn = turn
+        self.successor: Successor = lambda log, partition_count: None
         self._unsay_clean = unsay_clean
         self._arrivals = arrivals
         self._wake_maintenance = wake_maintenance
@@ -246,7 +254,10 @@ class Writer:
                 log.reserve(accumulators)
                 self.turn.note_live(log)
             except (OSError, MerkqlError) as error:
-                _refuse([request for request, _, _ in places[log]], error)
+                refused = places[log]
+                if isinstance(error, UnknownTopicError):
+                    refused = [one for one in refused if not one[0].move(one[1], self.successor)]
+                _refuse([request for request, _, _ in refused], error)
                 return True
         return False
 
