@@ -254,19 +254,7 @@ class Consumer:
         ``OffsetOutOfRangeError`` for an offset past the end; nothing is committed then.
         """
         with self._guard:
-            if offsets is None:
-                places = self._positions.places.values()
-                wanted = {one.key: one.position for one in places if one.position is not None}
-            else:
-                wanted = dict(
-                    self._reading.check_offset(arguments.partition(name), offset)
-                    for name, offset in arguments.offsets(offsets).items()
-                )
-            self._reading.commit(wanted)
-            for key, offset in wanted.items():
-                place = self._positions.places.get(key)
-                if place is not None and place.handed_out == offset:
-                    place.handed_out = None
+            self._reading.commit_now(offsets)
 
     def committed(self, partition: tuple[str, int]) -> int | None:
         """The group's next offset to read of a partition, or None if nothing was committed."""

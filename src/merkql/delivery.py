@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
@@ -13,9 +15,51 @@ from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest, Successor
 from merkql.topic import Topic
 
+logger = logging.getLogger("merkql.producer")
+REPORT_INTERVAL_S = 10.0  # while refusals go on that nobody asks about
+
+
+class Refusals:
+    """Counts records of one producer that were refused, and says so where nobody asks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0  # of those nobody asked about
+        self._since = 0.0  # when the first of them was refused
+        self._last = ""
+
+    def note(self, count: int, error: BaseException) -> None:
+        """Count records; and say so if those of a while ago were not asked about."""
+        now = time.monotonic()
+        if self._count and now - self._since > REPORT_INTERVAL_S:
+            self.report()
+        with self._lock:
+            self._since = self._since if self._count else now
+            self._count += count
+            self._last = f"{type(error).__name__}: {error}"
+
+    def note_asked(self) -> None:
+        """Somebody was told of one."""
+        with self._lock:
+            self._count = max(0, self._count - 1)  # it may have been reported before
+
+    def report(self) -> None:
+        """Log how many nobody asked about since the last report, if any."""
+        with self._lock:
+            count, self._count = self._count, 0
+        if count:
+            logger.warning(
+                "%d of the records given to send_nowait were refused and are not in the log, and "
+                "nobody asked for their result(); the last: %s",
+                count,
+                self._last,
+            )
+
 
 class DeliveryOwner(Protocol):
     """Whoever counts what is on its way."""
+
+    _refusals: Refusals
 
     def _delivered(self, request: Filling) -> None:
         """The request is committed or refused."""
@@ -56,9 +100,10 @@ class Delivery:
         """
         if not self._request.done and not self._request.wait(timeout):
             raise TimeoutError(f"the record was not committed within {timeout} seconds")
-        if self._request.error is not None:
-            raise again(self._request.error)
         place = self._place
+        if self._request.error is not None:
+            self._request.note_asked((place.part, self._index))
+            raise again(self._request.error)
         offset = self._request.first_offsets[place.part] + self._index
         timestamp = place.accumulator.timestamp_ms(self._index)
         return RecordMetadata(place.topic, place.index, offset, timestamp)
@@ -86,12 +131,13 @@ class Delivery:
 class Filling(CommitRequest):
     """A request that ``send_nowait`` adds to until a leader takes it."""
 
-    __slots__ = ("_callbacks", "_changed", "_lock", "count", "owner", "places", "topics")
+    __slots__ = ("_asked", "_callbacks", "_changed", "_lock", "count", "owner", "places", "topics")
 
     def __init__(self, owner: DeliveryOwner, *, durable: bool) -> None:
         super().__init__([], durable=durable)
         self.owner = owner
         self.count = 0  # of its records
+        self._asked: set[tuple[int, int]] = set()  # of the records that were refused
         self.topics: dict[str, Topic] = {}
         self.places: dict[tuple[Topic, int], Place] = {}
         self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
@@ -119,7 +165,17 @@ class Filling(CommitRequest):
                 return
         callback()
 
+    def note_asked(self, record: tuple[int, int]) -> None:
+        """Somebody was told that this record was refused."""
+        with self._lock:
+            is_first = record not in self._asked
+            self._asked.add(record)
+        if is_first:
+            self.owner._refusals.note_asked()
+
     def _tell(self, _: CommitRequest) -> None:
+        if self.error is not None:
+            self.owner._refusals.note(self.count, self.error)
         with self._lock:
             self._changed.notify_all()
             callbacks, self._callbacks = self._callbacks, []

@@ -6,13 +6,14 @@ import itertools
 import operator
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, overload
 
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import ProducerRecord, RecordMetadata
-from merkql.delivery import Delivery, Filling, Place
+from merkql.delivery import Delivery, Filling, Place, Refusals
 from merkql.errors import ClosedError, RecordTooLargeError, UnknownTopicError, again
 from merkql.partitioners import Partitioner, murmur2
 from merkql.routing import Routed, is_durable, log_of
@@ -52,6 +53,9 @@ class Producer:
         self._closed_reason = ""
         self._filling: Filling | None = None
         self._undelivered: dict[Filling, None] = {}
+        self._refusals = Refusals()
+        self._report = weakref.finalize(self, self._refusals.report)  # when it is dropped, too
+        self._report.atexit = False  # a child of a fork ends, too
         self._lock = threading.Lock()  # `with` takes this, not the condition: see storage.arrivals
         self._flushed = threading.Condition(self._lock)
 
@@ -205,7 +209,9 @@ class Producer:
     ) -> Delivery:
         """Queue one record and return at once; the ``Delivery`` tells when it is durable.
 
-        Blocks while more than 32 MiB wait for the disk. Bad arguments raise here, not later.
+        Blocks while more than 32 MiB wait for the disk. Bad arguments raise here, not later. How
+        many records were refused that nobody asked about is logged (``merkql.producer``) at
+        ``close``, and every ten seconds while it goes on.
         """
         record = _as_record(topic, value, key, headers, partition, timestamp_ms)
         committer = self._committer
@@ -279,6 +285,7 @@ class Producer:
         self.flush()
         self._closed_reason = "the producer is closed; make another with broker.producer()"
         self._broker._unregister(self)
+        self._report()
 
     def __enter__(self) -> Producer:
         return self

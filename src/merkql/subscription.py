@@ -160,6 +160,22 @@ class Reading:
         committed = {key: CommittedOffset(offset, 0) for key, offset in offsets.items()}
         self._group.under_lock(lambda lock: self._group.commit_locked(lock, committed))
 
+    def commit_now(self, given: Mapping[tuple[str, int], int] | None) -> None:
+        """Commit the positions of all places, or what is given: offsets by topic and number."""
+        if given is None:
+            places = self._positions.places.values()
+            wanted = {one.key: one.position for one in places if one.position is not None}
+        else:
+            wanted = dict(
+                self.check_offset(arguments.partition(name), offset)
+                for name, offset in arguments.offsets(given).items()
+            )
+        self.commit(wanted)
+        for key, offset in wanted.items():
+            place = self._positions.places.get(key)
+            if place is not None and place.handed_out == offset:
+                place.handed_out = None
+
     def commit_handed_out(self, keys: Collection[PartitionKey] | None = None) -> None:
         """Commit what was handed out since the last time, of all places or of some.
 

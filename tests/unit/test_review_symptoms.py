@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import gc
 import os
 import shutil
 import threading
@@ -9,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, RetentionConfig
+from merkql import Broker, BrokerConfig, RetentionConfig
+from merkql.storage.files import Files
 
 DEADLINE_S = 10.0  # no test waits that long unless it fails
 
@@ -88,3 +92,91 @@ def test_one_poll_of_compressed_records_came_to_hundreds_of_megabytes() -> None:
             count += len(records)
         assert count == 2_000
         assert len(broker.topic("t").partition(0).read_range(0, 2_000)) == 2_000
+
+
+class FullDisk(Files):
+    """Refuses to write to the log once it is full."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+
+    def write_parts(self, descriptor: int, parts: object, position: int) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write_parts(descriptor, parts, position)  # type: ignore[arg-type]
+
+
+def test_records_of_send_nowait_were_lost_on_a_full_disk_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = FullDisk()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        broker.producer().send("t", b"1")
+        files.is_full = True
+        with broker.producer() as producer:
+            deliveries = [producer.send_nowait("t", b"x") for _ in range(100)]
+            assert producer.flush() == 0
+            for _ in range(2):  # to ask twice about one is to ask about one
+                for delivery in deliveries[:40]:
+                    with pytest.raises(OSError, match="No space"):
+                        delivery.result()
+            assert not caplog.records  # the others may still be asked
+        (warned,) = caplog.records
+        assert "60 of the records given to send_nowait were refused" in warned.getMessage()
+        assert "No space left on device" in warned.getMessage()
+        caplog.clear()
+
+        dropped = broker.producer()
+        dropped.send_nowait("t", b"x")
+        dropped.flush()
+        del dropped
+        gc.collect()
+        (warned,) = caplog.records
+        assert warned.getMessage().startswith("1 of the records")
+        caplog.clear()
+
+        with broker.producer() as producer, pytest.raises(OSError, match="No space"):
+            producer.send_nowait("t", b"x").result()
+        assert not caplog.records
+        files.is_full = False
+        assert broker.topic("t").partition(0).end_offset == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out"),
+    [
+        (errno.ENOSPC, "free space, or keep less"),
+        (errno.EDQUOT, "free space within the quota"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EIO, "open the directory again"),
+    ],
+)
+@pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
+def test_a_full_or_failing_disk_named_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, way_out: str, call: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    if call == "fdatasync" and hasattr(fcntl, "F_FULLFSYNC"):
+        pytest.skip("this system syncs by another call")
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        producer.send("t", b"1")
+        with monkeypatch.context() as patched, pytest.raises(OSError) as raised:
+            patched.setattr(os, call, refuse)
+            producer.send("t", b"2")
+        error = raised.value
+        assert (error.errno, Path(error.filename).parent) == (code, tmp_path.resolve() / "wal")
+        assert str(error).count(way_out) == 1
+        assert os.strerror(code) in str(error)
+
+
+def test_an_error_of_a_path_kept_its_class_and_both_names(tmp_path: Path) -> None:
+    files = Files()
+    with pytest.raises(FileNotFoundError) as raised:
+        files.rename(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (raised.value.filename, raised.value.filename2) == (
+        str(tmp_path / "a"),
+        str(tmp_path / "b"),
+    )

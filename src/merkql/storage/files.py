@@ -1,7 +1,8 @@
 """The only code that asks the operating system for files: the seam that tests replace.
 
 ``Files`` is one method a system call; ``replace_file`` is the one pattern made of several. Nothing
-here retries a failed sync or swallows an ``OSError``.
+here retries a failed sync or swallows an ``OSError``; each says which file it is about, and the way
+out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from merkql.storage import layout
+from merkql.storage.file_errors import explaining
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -35,6 +37,7 @@ _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a FIFO in our 
 class Files:
     """File operations as the engine needs them, with what each makes durable."""
 
+    @explaining
     def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
         """A descriptor of a regular file; links are not followed. The name is not durable yet."""
         flags = _OPEN | (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0)
@@ -44,6 +47,7 @@ class Files:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return descriptor
 
+    @explaining
     def create(self, path: str) -> int:
         """A descriptor of a file that was not there; ``FileExistsError`` if it was."""
         os.close(os.open(path, _OPEN | os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_FILE))
@@ -52,6 +56,7 @@ class Files:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
+    @explaining
     def read(self, descriptor: int, size: int, position: int) -> bytes:
         if size <= _READ_MAX:
             return os.pread(descriptor, size, position)
@@ -59,9 +64,11 @@ class Files:
         ends = (min(start + _READ_MAX, position + size) for start in starts)
         return b"".join(os.pread(descriptor, e - s, s) for s, e in zip(starts, ends, strict=True))
 
+    @explaining
     def read_into(self, descriptor: int, buffer: bytearray | memoryview, position: int) -> int:
         return os.preadv(descriptor, [buffer], position)
 
+    @explaining
     def write(self, descriptor: int, data: Buffer, position: int) -> None:
         """Write all of ``data``; it is in the page cache afterwards, not on the disk."""
         written = os.pwrite(descriptor, data, position)
@@ -70,6 +77,7 @@ class Files:
             rest = memoryview(data).cast("B")[written:]
             written += os.pwrite(descriptor, rest, position + written)
 
+    @explaining
     def write_parts(
         self, descriptor: int, parts: Sequence[bytes | memoryview], position: int
     ) -> None:
@@ -81,6 +89,7 @@ class Files:
                 return
         self.write(descriptor, b"".join(parts), position)
 
+    @explaining
     def allocate(self, descriptor: int, position: int, size: int) -> None:
         """Reserve space, so that a later write there cannot run out of it; the file grows."""
         if hasattr(os, "posix_fallocate"):
@@ -96,9 +105,11 @@ class Files:
             for begin in range(position, position + size, _LOAD_SIZE):
                 os.posix_fadvise(descriptor, begin, _LOAD_SIZE, os.POSIX_FADV_WILLNEED)
 
+    @explaining
     def truncate(self, descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
+    @explaining
     def sync(self, descriptor: int) -> None:
         """Make the content written so far durable (and the size, where it changed)."""
         if hasattr(fcntl, "F_FULLFSYNC"):  # where fsync leaves it in the drive's cache
@@ -135,27 +146,34 @@ class Files:
         except OSError as error:
             return None if error.errno == errno.ENXIO else position
 
+    @explaining
     def rename(self, source: str, target: str) -> None:
         """Replace ``target``; durable after ``sync_directory``."""
         os.rename(source, target)
 
+    @explaining
     def link(self, source: str, target: str) -> None:
         """Give a file a second name; ``FileExistsError`` where something has it."""
         os.link(source, target)
 
+    @explaining
     def remove(self, path: str) -> None:
         os.unlink(path)
 
+    @explaining
     def make_directory(self, path: str) -> None:
         os.mkdir(path, _MODE_DIRECTORY)
 
+    @explaining
     def make_directories(self, path: str) -> None:
         """Make ``path`` and what is missing above it; ``FileExistsError`` if a file is there."""
         os.makedirs(path, _MODE_DIRECTORY, exist_ok=True)
 
+    @explaining
     def remove_directory(self, path: str) -> None:
         os.rmdir(path)
 
+    @explaining
     def sync_directory(self, path: str) -> None:
         """Make the names made, renamed and removed in ``path`` durable."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -164,6 +182,7 @@ class Files:
         finally:
             os.close(descriptor)
 
+    @explaining
     def list_directory(self, path: str) -> list[str]:
         return os.listdir(path)
 
