@@ -28,7 +28,7 @@ from merkql.proof import (
     parse_checkpoint,
     parse_json,
     parse_tlog_proof,
-    root_from_inclusion,
+    root_from_range,
     roots_from_consistency,
 )
 
@@ -102,7 +102,7 @@ class Proof:
         return cls(**fields)._whole()
 
     def _whole(self) -> Proof:
-        root_from_inclusion(self.leaf_hash, self.index, self.size, self.path)
+        root_from_range((self.leaf_hash,), self.index, self.size, self.path)
         need((self.topic is None) == (self.partition is None), "a topic and no partition")
         return self
 

@@ -22,10 +22,10 @@ from merkql.proof import (
     entry_bytes,
     leaf_hash,
     record_digest,
-    root_from_inclusion,
     roots_from_consistency,
 )
 from merkql.proofs import ConsistencyProof, Proof, SavedRecord, record_to_json
+from support.evidence import root_from_inclusion
 from support.naive_tree import NaiveTree, is_subtree, leaf
 
 PAGES = Path(__file__).parents[2] / "docs" / "formats"

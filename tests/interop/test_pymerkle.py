@@ -12,7 +12,8 @@ import random
 import pytest
 
 from merkql._core.merkle import Frontier, inclusion_path, root_at
-from merkql.proof import leaf_hash, root_from_inclusion
+from merkql.proof import leaf_hash
+from support.evidence import root_from_inclusion
 
 pymerkle = pytest.importorskip("pymerkle", reason="pip install merkql[interop]")
 pytestmark = pytest.mark.interop

@@ -19,7 +19,8 @@ from merkql._core.merkle import (
     root_at,
     stored_count,
 )
-from merkql.proof import ProofError, root_from_inclusion, roots_from_consistency
+from merkql.proof import ProofError, roots_from_consistency
+from support.evidence import root_from_inclusion
 from support.naive_tree import NaiveTree
 
 SMALL = 300

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from merkql import Broker, OffsetOutOfRangeError
 from merkql._core.leaf import record_leaf_hash, record_leaf_hashes
 from merkql._core.root_paths import root_from_range as core_root_from_range
-from merkql.proof import ProofError, root_from_inclusion, root_from_range
+from merkql.proof import ProofError, root_from_range
 from merkql.proofs import RangeProof, SavedRecord, record_from_json, record_to_json
 from merkql.storage.evidence import range_path
+from support.evidence import root_from_inclusion
 from support.naive_tree import NaiveTree, leaf, split
 
 LEAVES = [leaf(bytes([number])) for number in range(130)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from merkql.proof import root_from_range
 from merkql.proofs import ConsistencyProof, Proof, RangeProof, SavedRecord, record_to_json
 from support.naive_tree import NaiveTree, leaf
 
@@ -56,6 +57,11 @@ def range_proof() -> RangeProof:
     """Of records 5 to 9: beside them are 4, 0 to 3, 10 and 11, and 12."""
     beside = (LEAVES[4], TREE.root(0, 4), TREE.root(10, 12), LEAVES[12])
     return RangeProof(5, 10, SIZE, beside, ROOT, "orders", 2)
+
+
+def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root that the inclusion proof of one leaf leads to: a range of one."""
+    return root_from_range((leaf,), index, size, path)
 
 
 def _key_id(name: str, algorithm: int, public: bytes) -> bytes:

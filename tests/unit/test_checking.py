@@ -13,8 +13,8 @@ from merkql import Proof, ProofError, Record
 from merkql._core.root_paths import root_from_inclusion
 from merkql.checking import surely_holds
 from merkql.proof import entry_bytes, leaf_hash, record_digest
-from merkql.proof import root_from_inclusion as slow_root_from_inclusion
 from merkql.proofs import SavedRecord
+from support.evidence import root_from_inclusion as slow_root_from_inclusion
 from support.naive_tree import NaiveTree
 
 INDEX, SIZE = 9, 13

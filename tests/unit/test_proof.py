@@ -26,7 +26,6 @@ from merkql.proof import (
     leaf_hash,
     node_hash,
     record_digest,
-    root_from_inclusion,
     roots_from_consistency,
 )
 from merkql.proofs import (
@@ -36,6 +35,7 @@ from merkql.proofs import (
     record_from_json,
     record_to_json,
 )
+from support.evidence import root_from_inclusion
 from support.naive_tree import NaiveTree, leaf, node
 
 SIZE = 13
@@ -511,7 +511,7 @@ def test_texts_that_are_no_json_of_ours_are_refused(
 
 
 def test_a_proof_longer_than_any_is_not_even_parsed() -> None:
-    with pytest.raises(ProofError, match="longer"):
+    with pytest.raises(ProofError, match="too long"):
         Proof.from_json(PROOF.to_json() + " " * (1 << 20))
 
 
@@ -632,7 +632,6 @@ def test_program_refuses(
         [proof, "."],
         [proof, "a\0b"],
         [proof, record, "--root", "x"],
-        [proof, record, "--root", "00"],
         [proof, record, "more"],
     ):
         with pytest.raises(SystemExit) as misuse:

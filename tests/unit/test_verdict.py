@@ -120,6 +120,39 @@ def test_signatures_that_are_not_there_or_not_good() -> None:
             judge([tlog_proof(), RECORD], (), [key])
 
 
+def test_so_many_of_a_group_of_keys_are_enough() -> None:
+    """A change of keys, and a quorum of witnesses: any, all, or n of m."""
+    new = evidence.Signer(evidence.ORIGIN, 1, b"\x07" * 32)
+    absent = evidence.Signer("witness.example/w2", 4, b"\x08" * 32)
+    for group in (f"1 {LOG.key} {new.key}", f"1 {new.key} {LOG.key}", f"1 {LOG.key}"):
+        assert "signed by log.example" in judge([tlog_proof(), RECORD], (), [group])["proved"][1]
+    quorum = f"1 {absent.key} {WITNESS.key}"
+    verdict = judge([tlog_proof(), RECORD], (), [LOG.key, quorum])
+    assert verdict["not_shown"] == []
+    assert verdict["proved"][1].endswith(f"and {evidence.WITNESS} at 2026-01-01T00:00:00Z")
+    words = f"not signed by 2 of {absent.name}, {WITNESS.name}"
+    with pytest.raises(ProofError, match=words):
+        judge([tlog_proof(), RECORD], (), [LOG.key, f"2 {absent.key} {WITNESS.key}"])
+
+
+def test_a_group_of_keys_counts_nobody_twice() -> None:
+    renamed = evidence.Signer("witness.example/w9", 4, bytes(range(32, 64)))
+    for group, words in (
+        (f"2 {WITNESS.key} {WITNESS.key}", "given twice"),
+        (f"1 {WITNESS.key} {renamed.key}", "given twice"),
+        (f"2 {WITNESS.key}", "2 of 1 keys"),
+        (f"0 {WITNESS.key}", "a number and keys"),
+        (f"\u0661 {WITNESS.key}", "a number and keys"),
+        (f"{WITNESS.key} {LOG.key}", "a number and keys"),
+        (f"1 {LOG.key}\ud800", "no text"),
+        ("1 x", "an Ed25519 key"),
+        (" ", "a number and keys"),
+        ("", "an Ed25519 key"),
+    ):
+        with pytest.raises(ProofError, match=words):
+            judge([tlog_proof(), RECORD], (), [group])
+
+
 def test_a_checkpoint_of_another_root_or_size() -> None:
     with pytest.raises(ProofError, match="another size or root"):
         PROOF.to_tlog_proof(note(12, TREE.root(0, 12)))
@@ -146,7 +179,7 @@ def test_zero_has_one_spelling() -> None:
     text = replace(zero, path=tuple(TREE.inclusion(0, 0, SIZE))).to_json()
     judge([text.encode()], [ROOT], ())
     for field in ("index", "partition"):
-        with pytest.raises(ProofError, match="a zero with a sign"):
+        with pytest.raises(ProofError, match="not a whole number"):
             judge([text.replace(f'"{field}": 0', f'"{field}": -0').encode()], [ROOT], ())
 
 

@@ -37,7 +37,12 @@ def add_parser(subparsers: Subparsers) -> Parser:
         "-r", "--root", metavar="HEX", type=_root, action="append", default=[], help="a root"
     )
     parser.add_argument(
-        "-k", "--key", metavar="KEY", action="append", default=[], help="name+id+base64"
+        "-k",
+        "--key",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help='name+id+base64; "2 KEY KEY KEY": two of these',
     )
     add_json(parser, "one JSON object")
     return parser
