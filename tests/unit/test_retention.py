@@ -117,12 +117,15 @@ def test_partitions_have_each_their_own_window(tmp_path: Path) -> None:
 def test_one_damaged_topic_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
     with Broker.open(tmp_path) as broker:
         for name in ("a", "b"):
-            broker.create_topic(name, segment_bytes=4096, retention=RetentionConfig(max_bytes=900))
+            broker.create_topic(
+                name, segment_bytes=4096, retention=RetentionConfig(max_records=100)
+            )
             for _ in range(10):
                 broker.producer().send(name, b"x" * 900)
     for path in (tmp_path / "topics/a/0").glob("*.log"):
         path.unlink()
     before = size_of(tmp_path)
     with Broker.open(tmp_path) as broker, contextlib.suppress(CorruptionError):
+        broker.topic("b").alter(retention=RetentionConfig(max_records=1))
         broker.apply_retention()
     assert size_of(tmp_path) < before

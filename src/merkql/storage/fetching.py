@@ -11,6 +11,7 @@ from merkql._core.batch_header import BatchError
 from merkql._core.batch_leaves import entry_at
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
+from merkql.storage.gaps import check_beginning, missing_offsets
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.segment import SealedSegment, Segment
@@ -81,13 +82,13 @@ class Fetcher:
         """
         segments = log.all_segments
         number = bisect_right(segments, offset, key=_first_offset) - 1
+        if number < 0:
+            check_beginning(log, segments[0].first_offset)
         stop = segments[number + 1].first_offset if number + 1 < len(segments) else end
         segment = segments[number]
         entry = with_index(log, segment, lambda s: s.locate(offset))
         if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
-            from merkql.storage.salvage import missing_segment
-
-            raise missing_segment(segment, stop)
+            raise missing_offsets(log.directory, segment.end_offset, stop)
         size = limits.max_bytes or segment.batch_at(entry.position).size
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)

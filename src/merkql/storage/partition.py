@@ -19,6 +19,7 @@ from merkql.storage.fetching import (
     FetchLimits,
     read_quickly,
 )
+from merkql.storage.gaps import reason_of
 from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.tree_repair import rebuild_whole_tree
@@ -326,14 +327,13 @@ class Partition:
                 result = work(log)
                 self._check_here(log)
                 return result
-            except CorruptionError:
+            except (CorruptionError, FileNotFoundError) as error:
                 self._check_here(log)
-                raise
-            except FileNotFoundError as error:
-                self._check_here(log)
+                if not isinstance(error, FileNotFoundError):
+                    raise
                 missing = error
                 log.look_again()
-        raise CorruptionError(str(missing.filename), 0, "the file is missing") from missing
+        raise CorruptionError(str(missing.filename), 0, reason_of(missing)) from missing
 
     def _check_here(self, log: AnyLog) -> None:
         """Raise if the topic was deleted meanwhile: the files may be another topic's by now."""

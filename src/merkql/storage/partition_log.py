@@ -239,7 +239,7 @@ class PartitionLog:
         self._parts = (sealed, active)
         self.tree.others_wrote()
         self.frontier = Frontier(page.end_offset, page.peaks)
-        self.start_offset = max(page.start_offset, self.all_segments[0].first_offset)
+        self.start_offset = max(page.start_offset, self.start_offset)
         marks = (page.checkpoint_offset, page.checkpoint_position, page.checkpoint_index_count)
         self.checkpoint = max(marks, self.checkpoint) if same else marks
         self.durable_offset = max(page.durable_offset, self.durable_offset)

@@ -120,7 +120,7 @@ class ReaderLog:
             self._page, self._page_bytes = page, content
         else:
             self._page = None
-            self._scan()
+            self._scan(page)
 
     @property
     def retired(self) -> bool:
@@ -153,11 +153,11 @@ class ReaderLog:
             index = OffsetIndex(self.pool, path, page.index_count)
         self._parts = (sealed, self._growing(page.segment_offset, page.position, index))
         self.frontier = Frontier(page.end_offset, page.peaks)
-        self.start_offset = max(page.start_offset, self._first_offset())
+        self.start_offset = page.start_offset
         self.end_offset = page.end_offset
 
-    def _scan(self) -> None:
-        """Whole batches in the last segment count, where no page can be trusted."""
+    def _scan(self, page: TailState | None) -> None:
+        """Whole batches in the last segment count, where the page's end cannot be trusted."""
         firsts = offsets_on_disk(self.pool, self.directory)
         if not firsts:
             return
@@ -177,8 +177,10 @@ class ReaderLog:
         self._parts = (sealed, self._growing(firsts[-1], end_position, index))
         self.frontier = self._frontier_of_files(end_offset)
         start = read_start(self.pool, layout.start_file(self.directory))
+        if page is not None:
+            start = max(start, page.start_offset)  # of whatever session: it never goes back
         # After a power cut the log may end below its start until the WAL is put back.
-        self.start_offset = min(max(start, self._first_offset()), end_offset)
+        self.start_offset = min(start, end_offset)
         self.end_offset = end_offset
         self._scanned = True
 
@@ -193,9 +195,6 @@ class ReaderLog:
         self, first_offset: int, end_position: int, index: OffsetIndex | ScannedIndex
     ) -> GrowingSegment:
         return GrowingSegment(self.pool, self.directory, first_offset, end_position, index)
-
-    def _first_offset(self) -> int:
-        return self.all_segments[0].first_offset
 
     def _list_segments(self, last: int) -> tuple[SealedSegment, ...]:
         return list_sealed(self.pool, self.directory, last, self.segments)

@@ -17,6 +17,7 @@ from merkql._core.frontier import Frontier
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page
 from merkql.storage.batch_search import find_whole_batch, holds_bytes
+from merkql.storage.gaps import check_last, tell_missing_beginning
 from merkql.storage.offset_index import (
     ENTRY_SIZE,
     TIMESTAMP_MIN,
@@ -31,6 +32,7 @@ from merkql.storage.segment import (
     BatchTuple,
     SealedSegment,
     SegmentEnd,
+    offsets_on_disk,
     scan_segment,
 )
 from merkql.storage.start_file import read_start, write_start
@@ -70,7 +72,8 @@ def open_log(
     _remove_leftovers(log)
     page = tail_page.read(log.pool, log.tail_path)
     start_damage = _take_start(log, page)
-    firsts = _segment_offsets(log)
+    firsts = offsets_on_disk(log.pool, log.directory)
+    tell_missing_beginning(log, firsts)
     if clean and page is not None and page.clean and _open_clean(log, page, firsts):
         return log
     _mend(log, firsts, sections, (page, boot_id), start_damage)
@@ -87,8 +90,6 @@ def _mend(
     """Bring a partition in order that was not closed cleanly."""
     page, boot_id = found
     trusted = page if tail_page.is_current(page, boot_id) else None
-    if trusted is not None:
-        log.start_offset = max(log.start_offset, trusted.start_offset)
     log.durable_offset = page.durable_offset if page is not None else 0
     # Below it every record was durable once, as far as anything left tells.
     promised = trusted.end_offset if trusted is not None else log.durable_offset
@@ -99,9 +100,11 @@ def _mend(
             return
         firsts = [log.active.first_offset]
     log.segments = _sealed(log, firsts)
-    log.start_offset = max(log.start_offset, firsts[0])
     tail = _scan_tail(log, firsts[-1], page)
     try:
+        if page is None or page.segment_offset != firsts[-1]:
+            is_empty = tail.end_offset == firsts[-1]
+            check_last(log, firsts[-1], is_empty=is_empty, end_is_known=trusted is not None)
         _replay(log, tail, sections)
         _judge(log, tail, promised, in_order=log.settings.durable or trusted is not None)
         if start_damage is not None:
@@ -124,13 +127,14 @@ def _mend(
 def _take_start(log: PartitionLog, page: TailState | None) -> CorruptionError | None:
     """Set the first offset that is shown; the damage if neither start file nor page tells it."""
     path = layout.start_file(log.directory)
+    if page is not None:
+        log.start_offset = page.start_offset  # of whatever session: it never goes back
     try:
-        log.start_offset = read_start(log.pool, path)
+        log.start_offset = max(log.start_offset, read_start(log.pool, path))
     except CorruptionError as damage:
         if page is None:
             return damage
         logger.warning("%s; taken from the tail page: %d", damage, page.start_offset)
-        log.start_offset = page.start_offset
         write_start(log.pool, path, page.start_offset)
     return None
 
@@ -175,7 +179,6 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
     end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
     log.active = ActiveSegment(pool, log.directory, page.segment_offset, end)
     log.frontier = Frontier(page.end_offset, page.peaks)
-    log.start_offset = max(log.start_offset, page.start_offset, firsts[0])
     log.move_end(page.end_offset)
     log.durable_offset = page.end_offset
     log.checkpoint = (page.end_offset, page.position, page.index_count)
@@ -221,11 +224,6 @@ def _remove_leftovers(log: PartitionLog) -> None:
             path = f"{log.directory}/{name}"
             logger.info("%s: left by an interrupted operation, removed", path)
             log.pool.remove(path)
-
-
-def _segment_offsets(log: PartitionLog) -> list[int]:
-    names = log.pool.files.list_directory(log.directory)
-    return sorted(o for o in map(layout.parse_segment, names) if o is not None)
 
 
 def _sealed(log: PartitionLog, firsts: list[int]) -> tuple[SealedSegment, ...]:

@@ -6,6 +6,7 @@ go at once; ``compact`` rewrites the one the window begins in. The tree keeps ev
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from merkql.storage.start_file import write_start
 
 logger = logging.getLogger("merkql.retention")
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 CODEC_AT = 22  # in a batch: the low byte of its attributes
 CODEC_MASK = 7
 
@@ -42,8 +44,9 @@ class RetentionConfig:
     """How much of each partition stays readable; ``None`` sets no limit.
 
     ``max_records``: the newest so many records. ``max_bytes``: the newest batches that take
-    together at most so many bytes on disk. ``max_age_ms``: from the first record on that is at most
-    so old, by its timestamp, in milliseconds. Proofs and roots are kept whatever the limits.
+    together at most so many bytes on disk, and the newest of all, however large. ``max_age_ms``:
+    from the first record on that is at most so old, by its timestamp, in milliseconds. Proofs and
+    roots are kept whatever the limits.
     """
 
     max_records: int | None = None
@@ -81,9 +84,16 @@ def _start_by_size(log: AnyLog, max_bytes: int) -> int:
     remaining = max_bytes
     for segment in reversed(log.all_segments):
         if segment.end_position > remaining:
-            return with_index(log, segment, partial(_first_behind, log, remaining))
+            start = with_index(log, segment, partial(_first_behind, log, remaining))
+            return start if start < log.end_offset else _newest_batch(log)
         remaining -= segment.end_position
     return 0
+
+
+def _newest_batch(log: AnyLog) -> int:
+    """The first offset of the newest batch: what was just acknowledged is shown."""
+    newest = next(segment for segment in reversed(log.all_segments) if segment.end_position)
+    return with_index(log, newest, lambda one: one.index.entry(one.index.count - 1)).first_offset
 
 
 def _first_behind(log: AnyLog, size: int, segment: Segment) -> int:
@@ -158,10 +168,29 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
         log.roll()
     removable = [s for s in log.segments if s.end_offset <= start]
     by_clock = retention.max_bytes is not None or retention.max_age_ms is not None
-    size = _remove_segments(log, removable) if removable else 0
+    kept = True
     if start > log.start_offset and (removable or by_clock):
-        keep_start(log, start)  # last: on a full disk it needs the space that just came free
+        # First: else what is gone looks like a loss. The page is written in its place.
+        log.start_offset = start
+        log.write_tail_page()
+        kept = _write_start(log)
+        if not kept:
+            log.pool.sync(log.tail_path)
+    size = _remove_segments(log, removable) if removable else 0
+    if not kept and not _write_start(log):
+        logger.warning("%s: the disk is full; only %s says the start", log.directory, log.tail_path)
     return size
+
+
+def _write_start(log: PartitionLog) -> bool:
+    """Keep the start in its file; False where the disk has no room for that."""
+    try:
+        write_start(log.pool, layout.start_file(log.directory), log.start_offset)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        return False
+    return True
 
 
 def _remove_segments(log: PartitionLog, removable: list[SealedSegment]) -> int:
@@ -182,8 +211,8 @@ def keep_start(log: PartitionLog, start: int) -> None:
     """Make ``start`` the first offset for good, whatever the retention becomes."""
     if start > log.start_offset:
         log.start_offset = start
-        write_start(log.pool, layout.start_file(log.directory), start)
         log.write_tail_page()
+        write_start(log.pool, layout.start_file(log.directory), start)
 
 
 def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from merkql._core.batch_decoder import decode
 from merkql._core.record import Record
-from merkql.errors import CorruptionError
-from merkql.storage import layout
+from merkql.errors import CorruptionError, again
 from merkql.storage.batch_search import find_whole_batch
+from merkql.storage.gaps import missing_offsets
 from merkql.storage.index_repair import AnyLog
-from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.segment import Segment, scan_segment
 
 
 @dataclass(slots=True)
@@ -25,6 +25,9 @@ def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
     """Every whole batch on disk, found by its own bytes: no index, tail page or tree is asked."""
     result = SalvagedRange()
     segments = log.all_segments
+    if segments[0].first_offset > log.start_offset:
+        lost = missing_offsets(log.directory, log.start_offset, segments[0].first_offset)
+        result.damage.append(lost)
     for segment, following in zip(segments, (*segments[1:], None), strict=True):
         if not log.pool.exists(segment.path):
             if following is None and not segment.end_position:
@@ -33,19 +36,12 @@ def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
             continue
         reached = _salvage_segment(log, segment, (start, stop), result)
         if following is not None and reached < following.first_offset:
-            gap = SealedSegment(log.pool, log.directory, segment.first_offset, reached)
-            result.damage.append(missing_segment(gap, following.first_offset))
+            lost = missing_offsets(log.directory, reached, following.first_offset)
+            result.damage.append(lost)
+    found = {(one.path, one.position) for one in result.damage}
+    if log.damage is not None and (log.damage.path, log.damage.position) not in found:
+        result.damage.append(again(log.damage))  # records at the end that nothing is left of
     return result
-
-
-def missing_segment(before: SealedSegment, stop: int) -> CorruptionError:
-    """The error for offsets between the end of a segment and the next that is there."""
-    first = before.end_offset
-    return CorruptionError(
-        layout.segment(before.directory, first),
-        0,
-        f"no such segment: offsets {first} to {stop - 1} are missing",
-    )
 
 
 def _salvage_segment(

@@ -19,6 +19,7 @@ from merkql.storage.tail_page import TailState
 from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
 
 logger = logging.getLogger("merkql.recovery")
+LEAVES_AT_ONCE = 1 << 15
 
 
 def tree_reaches(log: PartitionLog, size: int) -> bool:
@@ -64,34 +65,70 @@ def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
 
 
 def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
-    """Make every stored hash again from the records that are here.
+    """Make every stored hash again from the records that are here, and the leaves of the others.
 
-    Hashes of records retained away cannot be made again: they have to be there. ``known``: the
-    peaks that must come out. Where others do, records were changed: that is the partition's damage,
-    and no hash is written, as they are the evidence. Cost: a scan, or two.
+    Leaves of records retained away cannot be made again: they have to be there. ``known``: the
+    peaks that must come out. Where others do, records or leaves were changed: that is the
+    partition's damage, and no hash is written, as they are the evidence. Cost: a scan, or two.
     """
     first = log.all_segments[0].first_offset
     logger.warning("%s: rebuilding the tree from offset %d", log.tree.directory, first)
-    if not tree_reaches(log, first):
-        path = layout.tree_level(log.tree.directory, 0)
-        raise CorruptionError(
-            path, 0, f"hashes of records below {first}, which are gone, are missing"
-        )
-    peaks = peaks_at(first, log.tree.read)
     if known is not None:
-        frontier = Frontier(first, peaks)
-        for segment in log.all_segments:
-            _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset), dry=True)
-        if frontier.peaks != known:
-            log.damage = CorruptionError(
-                log.tree.directory, 0, "the records do not have the root they had"
-            )
-            raise again(log.damage)
-    frontier = Frontier(first, peaks)
+        gone = _tree_of_gone(log, first)
+        if _peaks_behind(log, gone) != known:
+            gone = Frontier(first, _peaks_on_disk(log, first) or gone.peaks)
+            if _peaks_behind(log, gone) != known:
+                log.damage = CorruptionError(
+                    log.tree.directory, 0, "the records do not have the root they had"
+                )
+                raise again(log.damage)
+            frontier = gone  # a leaf of a record that is gone is wrong; above it all is well
+        else:
+            frontier = _tree_of_gone(log, first, write=True)
+    else:
+        frontier = _judge_tree_of_gone(log, first)
     for segment in log.all_segments:
         _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset))
     log.frontier = frontier
     log.trim_tree()
+
+
+def _judge_tree_of_gone(log: PartitionLog, first: int) -> Frontier:
+    """The tree of the records that are gone, where nothing tells what should come out."""
+    frontier = _tree_of_gone(log, first)
+    stored = _peaks_on_disk(log, first)
+    if stored not in (None, frontier.peaks):
+        raise CorruptionError(
+            log.tree.directory,
+            0,
+            f"the stored hashes of records below {first}, which are gone, contradict each other",
+        )
+    return _tree_of_gone(log, first, write=True)
+
+
+def _tree_of_gone(log: PartitionLog, first: int, *, write: bool = False) -> Frontier:
+    """The tree below offset ``first`` as its stored leaves have it, and its files if ``write``."""
+    frontier = Frontier()
+    path = layout.tree_level(log.tree.directory, 0)
+    size = log.pool.size(path) if log.pool.exists(path) else 0
+    if size < first * HASH_SIZE:
+        raise CorruptionError(
+            path, size, f"hashes of records below {first}, which are gone, are missing"
+        )
+    for start in range(0, first, LEAVES_AT_ONCE):
+        leaves = log.tree.read([(0, start, min(LEAVES_AT_ONCE, first - start))])[0]
+        additions = frontier.append(leaves)
+        if write:
+            log.tree.write([addition for addition in additions if addition[0]])
+    return frontier
+
+
+def _peaks_behind(log: PartitionLog, gone: Frontier) -> bytes:
+    """The peaks that the records here lead to, behind the tree of those that are gone."""
+    frontier = Frontier(gone.size, gone.peaks)
+    for segment in log.all_segments:
+        _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset), dry=True)
+    return bytes(frontier.peaks)
 
 
 def _append_leaves(

@@ -9,6 +9,7 @@ from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frontier import Frontier
 from merkql.errors import CorruptionError, again
 from merkql.storage import layout
+from merkql.storage.gaps import check_beginning, missing_offsets
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
 from merkql.storage.segment import Run, SealedSegment, Segment, scan_segment
@@ -42,6 +43,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
     end_offset, end_position = log.tip  # before the segments: a roll in between only adds some
     segments = [s for s in log.all_segments if s.first_offset <= end_offset]
     first = segments[0].first_offset
+    check_beginning(log, first)
     frontier = _check_retained_away(log, first)
     size = 0
     for segment in segments:
@@ -51,12 +53,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
             if not stop:
                 continue  # nothing was written to it: there may be no file yet
         if segment.first_offset > frontier.size:
-            raise CorruptionError(
-                layout.segment(log.directory, frontier.size),
-                0,
-                f"no such segment: offsets {frontier.size} to {segment.first_offset - 1} are "
-                "missing",
-            )
+            raise missing_offsets(log.directory, frontier.size, segment.first_offset)
         number, largest = 0, TIMESTAMP_MIN
         for run in scan_segment(
             log.pool, segment.path, position=0, expected_offset=segment.first_offset, end=stop
