@@ -43,8 +43,7 @@ class Consumer:
     ``NoOffsetError``. ``max_records``: of one ``poll``, unless it says otherwise; no limit by
     default. ``fetch_max_bytes``: about how many bytes, decompressed, one ``poll`` reads.
     ``on_gap(partition, position, next)``: told when the position moved over records that are gone.
-    ``rebalance_timeout``: the seconds others wait for this member to give up a partition, and it
-    for one stuck in a call.
+    ``rebalance_timeout``: how long, in seconds, a member waits for one that does not give way.
     ``max_poll_interval``: after how many seconds without a ``poll`` it is put out of the group.
     ``verify``: hand out no record that is not proved against a checkpoint from elsewhere: a
     ``Policy``, or a mapping of (topic, partition) to ``(size, root)``. Records past that wait for
@@ -75,8 +74,7 @@ class Consumer:
         self._arrivals = broker._arrivals
         self._clock = clock
         timeout_ms = arguments.milliseconds("rebalance_timeout", rebalance_timeout)
-        where = broker._files.files, broker._groups_directory
-        self._group = Group(*where, group_id, timeout_ms / 1000)
+        self._group = Group(broker._files.files, broker._groups_directory, group_id, timeout_ms)
         self._positions = Positions(
             group_id,
             arguments.offset_reset(offset_reset),

@@ -25,7 +25,7 @@ from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.groups")
 
-LOCK_PATIENCE_S = 3.0
+LOCK_PATIENCE_MS = 3000
 LOCK_PATIENCE_S_MIN = 1.0  # a commit's sync on a busy disk may take some of it
 LOCK_PAUSE_MIN_S = 0.00005
 LOCK_PAUSE_MAX_S = 0.002
@@ -54,11 +54,11 @@ class HeldLock(NamedTuple):
 class GroupLock:
     """The lock of one group, whichever epoch the group is in."""
 
-    def __init__(self, files: Files, directory: str, name: str, patience_s: float) -> None:
+    def __init__(self, files: Files, directory: str, name: str, patience_ms: int) -> None:
         self._files = files
         self._directory = directory
         self._name = name
-        self._patience_s = max(patience_s, LOCK_PATIENCE_S_MIN)
+        self._patience_s = max(patience_ms / 1000, LOCK_PATIENCE_S_MIN)
 
     def epochs(self) -> list[int]:
         """The epochs that there are, the newest last; 0 alone where no lock was taken over."""

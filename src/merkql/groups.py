@@ -19,7 +19,7 @@ import xxhash
 
 from merkql.errors import CorruptionError
 from merkql.group_lock import (
-    LOCK_PATIENCE_S,
+    LOCK_PATIENCE_MS,
     UNWRITABLE,
     GroupLock,
     HeldLock,
@@ -107,13 +107,13 @@ class Group:
     """One group's directory: its lock and its committed offsets."""
 
     def __init__(
-        self, files: Files, groups_directory: str, name: str, patience_s: float = LOCK_PATIENCE_S
+        self, files: Files, groups_directory: str, name: str, patience_ms: int = LOCK_PATIENCE_MS
     ) -> None:
         self.name = layout.check_name(name, "group")
         self.files = files
         self._parent = groups_directory
         self.directory = os.path.join(groups_directory, layout.file_name(self.name))
-        self.lock = GroupLock(files, self.directory, self.name, patience_s)
+        self.lock = GroupLock(files, self.directory, self.name, patience_ms)
         self.epoch_directory = self.directory  # as of the last call
         members = layout.group_members(self.directory)
         for directory in (self.directory, members, layout.group_epochs(self.directory)):

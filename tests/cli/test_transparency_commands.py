@@ -34,7 +34,11 @@ def test_a_key_is_made_once_and_shown_again(log: Path, key: tuple[str, str]) -> 
     assert public.startswith("example.com/log+")
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert command(log, "keygen", "--show", path).lines == [public]
-    assert refused(log, "keygen", path)
+    again = refused(log, "keygen", path).err
+    assert f"{path}: there is something already, and it is kept" in again
+    assert ".tmp" not in again, "keygen named a file of its own that nobody knows"
+    assert "'' cannot be a file" in refused(log, "keygen", "").err
+    assert "'' cannot be a directory" in refused(log, "publish", "").err
     assert "does not belong in a data directory" in refused(log, "keygen", log / "key").err
     secret = Path(path).read_text().strip().rpartition("+")[2]
     shown = command(log, "checkpoint", "--key", path)

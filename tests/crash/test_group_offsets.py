@@ -59,7 +59,7 @@ class Script:
         os.makedirs(root)
         self.width = width  # partitions that every commit has besides
         self.files = MortalFiles(root)
-        self.group = Group(self.files, os.path.join(root, "groups"), "g", patience_s=0)
+        self.group = Group(self.files, os.path.join(root, "groups"), "g", patience_ms=0)
         self.contents: list[Offsets] = [{}]
         self.now: Offsets = {}
 

@@ -71,7 +71,7 @@ class Site:
 
     def member(self, files: Files) -> Membership:
         member = Membership(
-            Group(files, self.directory, "g", patience_s=0),
+            Group(files, self.directory, "g", patience_ms=0),
             lambda: TOPICS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=300_000,
@@ -221,7 +221,7 @@ def take(group: Group, offset: int) -> None:
 def test_one_after_the_other_may_get_stuck(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    groups = [Group(Files(), str(tmp_path), "g", patience_s=0) for _ in range(5)]
+    groups = [Group(Files(), str(tmp_path), "g", patience_ms=0) for _ in range(5)]
     groups[0].make_directory()
     take(groups[0], 1)
     with caplog.at_level(logging.WARNING, "merkql.groups"):
@@ -255,10 +255,10 @@ def test_a_lock_that_goes_from_hand_to_hand_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever waits long because many others come first breaks nothing."""
-    group = Group(Files(), str(tmp_path), "g", patience_s=0)
+    group = Group(Files(), str(tmp_path), "g", patience_ms=0)
     group.make_directory()
     take(group, 1)
-    waiting = Group(Files(), str(tmp_path), "g", patience_s=0)
+    waiting = Group(Files(), str(tmp_path), "g", patience_ms=0)
     tries = 0
     with group.locked() as lock:
         real = waiting.files.lock
@@ -281,9 +281,9 @@ def test_a_lock_that_goes_from_hand_to_hand_is_waited_for(
 def test_the_holder_is_named_where_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = Group(Files(), str(tmp_path), "g", patience_s=0)
+    group = Group(Files(), str(tmp_path), "g", patience_ms=0)
     group.make_directory()
-    waiting = Group(Files(), str(tmp_path), "g", patience_s=0)
+    waiting = Group(Files(), str(tmp_path), "g", patience_ms=0)
 
     def refused(path: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
@@ -295,7 +295,7 @@ def test_the_holder_is_named_where_nothing_can_be_written(
 
 
 def test_an_epoch_that_somebody_died_making_is_settled_in_by_the_next(tmp_path: Path) -> None:
-    group = Group(Files(), str(tmp_path), "g", patience_s=0)
+    group = Group(Files(), str(tmp_path), "g", patience_ms=0)
     group.make_directory()
     take(group, 3)
     os.makedirs(Path(group.directory) / "epochs/1")
@@ -322,7 +322,7 @@ def test_the_wait_doubles_where_nobody_could_settle(
         "merkql.group_lock.time.sleep", lambda _: clock.__setitem__(0, clock[0] + 1)
     )
     clock, waited = [0.0], []
-    group = Group(Files(), str(tmp_path), "g", patience_s=10)
+    group = Group(Files(), str(tmp_path), "g", patience_ms=10_000)
     group.make_directory()
     for epoch in range(4):
         path = Path(group.lock.directory_of(epoch))

@@ -58,6 +58,16 @@ def load(name: str) -> Command:
     return cast("Command", importlib.import_module(COMMANDS[name][0]))
 
 
+# What kcat has and merkql cannot have, with the way to what is meant.
+_KCAT_ALONE = {
+    "-X": "there is no librdkafka to set; what a topic keeps and syncs, `merkql create` says",
+    "-z": "compression is a topic's: `merkql create TOPIC --compression lz4`",
+    "-s": "nothing is decoded; -f, --json and --raw print what is there",
+    "-r": "there is no schema registry; -f, --json and --raw print what is there",
+    "-m": "there is no broker to wait for",
+}
+
+
 def parse(words: Sequence[str], *, width: int | None = None) -> Namespace:
     """The arguments of what was typed, with the function that does it as ``run``.
 
@@ -79,7 +89,10 @@ def parse(words: Sequence[str], *, width: int | None = None) -> Namespace:
     own = top.commands.made[name]
     arguments, unknown = own.parse_known_intermixed_args(rest[1:], given)
     if unknown:
-        raise UsageError(f"{PROGRAM} {name}", f"no option or argument {unknown[0]!r}")
+        word = unknown[0]
+        hint = _KCAT_ALONE.get(word[:2])
+        about = f"no option or argument {word!r}" if hint is None else f"{word[:2]}: {hint}"
+        raise UsageError(f"{PROGRAM} {name}", about)
     return arguments
 
 
@@ -125,7 +138,8 @@ def _not_a_command(name: str) -> str:
     if name == "-Q":
         return "-Q is `merkql topics TOPIC --at TIME` here"
     if name.startswith("-"):
-        return f"{name} needs a command before it: {', '.join(COMMANDS)}"
+        modes = ", ".join(f"{MODES[mode]} ({mode})" for mode in ("-C", "-P", "-L"))
+        return f"{name} needs a command before it: {modes}; `{PROGRAM} help` lists them all"
     import difflib  # dear to import, and needed here alone
 
     close = difflib.get_close_matches(name, COMMANDS, n=1)

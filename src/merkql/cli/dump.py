@@ -74,7 +74,9 @@ def run(arguments: Namespace) -> int:
         place = Place(path)
         with closing(place.pool):
             if os.path.isdir(place.path):
-                raise IsADirectoryError(errno.EISDIR, "a directory; name the files in it", path)
+                raise IsADirectoryError(
+                    errno.EISDIR, "a directory; name the files in it", path or "''"
+                )
             size = place.size  # raises for what is not there
             kind = arguments.kind or kind_of(place)
             if not arguments.json:

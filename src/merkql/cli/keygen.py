@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from merkql.cli.parsing import Parser, Subparsers, new_command
+from merkql.cli.parsing import Parser, Subparsers, UsageError, new_command
 from merkql.transparency.key_file import read_key, write_key
 from merkql.transparency.note import SigningKey
 
@@ -36,10 +36,16 @@ def add_parser(subparsers: Subparsers) -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Make it; the status is 0."""
+    if not arguments.file:
+        raise UsageError("merkql keygen", "'' cannot be a file")
     if arguments.show:
         key = read_key(arguments.file)
     else:
         key = SigningKey.generate(arguments.name, witness=arguments.witness)
-        write_key(arguments.file, key)
+        try:
+            write_key(arguments.file, key)
+        except FileExistsError as error:
+            text = "there is something already, and it is kept; --show prints a key's public half"
+            raise FileExistsError(error.errno, text, arguments.file) from None
     arguments.terminal.out.print(str(key.verifier))
     return 0

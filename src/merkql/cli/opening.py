@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import Namespace
 
 from merkql.broker import Broker
+from merkql.cli.parsing import UsageError
 from merkql.errors import CorruptionError, FormatError, MerkqlError
 from merkql.storage import layout
 from merkql.storage.entries import topic_entries
@@ -30,6 +32,8 @@ def to_write(arguments: Namespace, *, may_create: bool = False) -> Broker:
     is_new = not os.path.exists(layout.directory_mark(path))
     if is_new and not may_create:
         return to_read(arguments)  # raises, and says what it is instead
+    if is_new and re.fullmatch(r"[\w.-]*:\d+(,.*)?", path):
+        raise UsageError("merkql", f"{path}: there is no broker; -b, as -d, names a directory")
     broker = Broker.open(path)
     if is_new:
         arguments.terminal.note(f"{path}: a new data directory")

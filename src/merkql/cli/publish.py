@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from merkql.cli.parsing import Parser, Subparsers, add_directory, add_json, new_command
+from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory, add_json, new_command
 from merkql.cli.quantities import counted
 from merkql.cli.running import OK
 from merkql.cli.signing import add_key, add_partitions, open_signing, partitions_of
@@ -39,6 +39,8 @@ def add_parser(subparsers: Subparsers) -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Write them; the status is 0."""
+    if not arguments.public:  # a variable that is not set
+        raise UsageError("merkql publish", "'' cannot be a directory")
     rows: list[dict[str, object]] = []
     with open_signing(arguments) as broker:
         for part in partitions_of(arguments, broker):
