@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from merkql.errors import CorruptionError, DirectoryLockedError
 from merkql.transparency.checkpoint import Checkpoint
-from merkql.transparency.note import Note, SigningKey, parse_signatures, verified_by
+from merkql.transparency.note import Note, SigningKey, parse_note, parse_signatures, verified_by
 from merkql.transparency.witness import Witness
 from merkql.transparency.witness_protocol import (
     AddCheckpoint,
@@ -82,6 +82,20 @@ def test_forks_are_refused_and_change_nothing(tmp_path: Path) -> None:
             assert witness.add_checkpoint(body).status == 422
         assert witness.published(Witness.log_name(ORIGIN)) == before
         assert witness.add_checkpoint(request(20, 30)).status == 200
+
+
+def test_lines_of_strangers_made_a_witness_refuse_a_log_for_good(tmp_path: Path) -> None:
+    """Anybody can send a log's public checkpoint with a hundred lines of their own under it."""
+    stranger = SigningKey("stranger.example", b"\x09" * 32)
+    known = parse_note(note(3))
+    lines = [stranger.named(f"s{at}.example").sign(known.text) for at in range(99)]
+    crowded = known.with_signatures(lines)
+    with open_witness(tmp_path) as witness:
+        assert witness.add_checkpoint(AddCheckpoint(0, (), crowded.encode()).encode()).status == 200
+        kept = witness.newest(ORIGIN)
+        assert kept is not None
+        assert [one.name for one in kept.signatures] == [ORIGIN, KEY.name]
+        assert witness.add_checkpoint(request(3, 10)).status == 200
 
 
 def test_who_is_not_known_is_refused(tmp_path: Path) -> None:

@@ -98,10 +98,13 @@ class Witness:
         if not known:
             return refusal(404, f"no log {checkpoint.origin} is known here")
         try:
-            if not verified_by(note, known):
-                return refusal(403, "no key that is known here signed this")
+            by_log = verified_by(note, known)
         except NoteError as error:
             return refusal(403, str(error))
+        if not by_log:
+            return refusal(403, "no key that is known here signed this")
+        # Anybody may add lines to a note; what is kept and shown to others are those of the log.
+        note = Note(note.text, tuple(by_log.values()))
         if request.old_size > checkpoint.size:
             return refusal(400, "the old size is larger than that of the checkpoint")
         with self._lock:
