@@ -1,4 +1,7 @@
-"""How long a record travels: durable `send` in one process to handed out by `poll` in another."""
+"""How long a record travels: durable `send` in one process to handed out by `poll` in another.
+
+And what the process that waits for it costs while nothing comes.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ class Follow:
     """One durable record at a time through two processes."""
 
     count = 200
-    toy = {"count": 3}
+    idle_seconds = 5.0
+    toy = {"count": 3, "idle_seconds": 0.1}
 
     def setup(self) -> None:
         self.path = fresh_directory("follow")
@@ -52,13 +56,18 @@ class Follow:
         assert line, "the reading process ended"
         return line
 
-    def delays(self) -> list[float]:
-        """Seconds from before the send to after the poll, record by record, sorted."""
+    def delays(self, *, from_return: bool = False) -> list[float]:
+        """Seconds from before the send, or from its return, to after the poll; sorted.
+
+        A record may be handed out in another process before the `send` of it has returned here.
+        """
         found = []
         for _ in range(self.count):
             begin = time.monotonic_ns()
             self.producer.send("events", b"value")
-            found.append((int(self._answer()) - begin) / 1e9)
+            if from_return:
+                begin = time.monotonic_ns()
+            found.append(max(0, int(self._answer()) - begin) / 1e9)
         return sorted(found)
 
     def track_median_seconds(self) -> float:
@@ -68,6 +77,21 @@ class Follow:
     def track_p99_seconds(self) -> float:
         delays = self.delays()
         return delays[len(delays) * 99 // 100]
+
+    def track_p99_seconds_after_send_returned(self) -> float:
+        delays = self.delays(from_return=True)
+        return delays[len(delays) * 99 // 100]
+
+    def track_share_of_a_core_while_idle(self) -> float:
+        """Of the reading process, which polls with a timeout and is told of nothing."""
+        before, begin = self._processor_seconds(), time.monotonic()
+        time.sleep(self.idle_seconds)
+        return (self._processor_seconds() - before) / (time.monotonic() - begin)
+
+    def _processor_seconds(self) -> float:
+        with open(f"/proc/{self.reader.pid}/stat", encoding="utf-8") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def teardown(self) -> None:
         self.reader.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 import socket
@@ -11,8 +12,9 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -68,8 +70,8 @@ def test_concurrent_futures(place: Path) -> None:
 
 
 @contextmanager
-def serving(place: Path, *arguments: str) -> Iterator[tuple[str, list[str]]]:
-    """A server's address, and what it says on its standard error; ended in order at the end."""
+def serving(place: Path, *arguments: str) -> Iterator[tuple[str, list[str], int]]:
+    """A server's address, what it says on its standard error, and its process; ended in order."""
     if importlib.util.find_spec(arguments[0]) is None:
         pytest.skip(f"{arguments[0]} is not installed")
     said: list[str] = []
@@ -82,7 +84,7 @@ def serving(place: Path, *arguments: str) -> Iterator[tuple[str, list[str]]]:
             reading = threading.Thread(target=lambda: said.extend(server.stderr or []))
             reading.start()
             try:
-                yield f"http://127.0.0.1:{port}", said
+                yield f"http://127.0.0.1:{port}", said, server.pid
                 server.send_signal(signal.SIGTERM)
                 assert server.wait(60) == 0, "".join(said)
             finally:
@@ -106,9 +108,41 @@ def post(address: str, body: str) -> str:
 )
 def test_a_server_with_several_workers(place: Path, arguments: tuple[str, ...]) -> None:
     bodies = [f"request-{number}" for number in range(60)]
-    with serving(place, *arguments) as (address, said), ThreadPoolExecutor(8) as clients:
+    with serving(place, *arguments) as (address, said, _), ThreadPoolExecutor(8) as clients:
         places = list(clients.map(lambda body: post(address, body), bodies))
         held = values(place)  # while the server runs
     assert held == sorted(bodies)
     assert len(set(places)) == len(bodies)
     assert not [line for line in said if "Error" in line or "Traceback" in line]
+
+
+def workers_of(server: int) -> list[int]:
+    with open(f"/proc/{server}/task/{server}/children", encoding="utf-8") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the workers")
+def test_a_killed_worker_loses_nothing_that_was_answered(place: Path) -> None:
+    answered: dict[str, str] = {}
+    unanswered: list[str] = []
+
+    def ask(number: int) -> None:
+        body = f"request-{number}"
+        try:
+            answered[body] = post(address, body)
+        except (OSError, HTTPException):  # its worker was killed with it in hand
+            unanswered.append(body)
+
+    command = ("gunicorn", "app:application", "--bind", "fd://{}")
+    with serving(place, *command) as (address, _, server), ThreadPoolExecutor(8) as clients:
+        for first in range(0, 120, 40):
+            asked = [clients.submit(ask, number) for number in range(first, first + 40)]
+            wait(asked[:10])
+            os.kill(workers_of(server)[0], signal.SIGKILL)
+            wait(asked)
+        assert post(address, "the-last") not in answered.values()
+        held = values(place)
+    assert answered.keys() | {"the-last"} <= set(held) <= {*answered, *unanswered, "the-last"}
+    assert len(set(held)) == len(held)
+    assert len(unanswered) < 60, "a killed worker has few in hand"
+    assert len(set(answered.values())) == len(answered)
