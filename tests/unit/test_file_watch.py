@@ -210,3 +210,32 @@ def test_on_a_kqueue(monkeypatch: pytest.MonkeyPatch, page: Path) -> None:
     assert watch.is_complete
     watch.close()
     assert descriptors() == before
+
+
+def test_a_file_that_a_kqueue_refused_was_taken_for_watched(
+    monkeypatch: pytest.MonkeyPatch, page: Path
+) -> None:
+    kernel = FakeKernel()
+    monkeypatch.setattr(file_watch, "select", kernel)
+    before = descriptors()
+    watch = KqueueWatch()
+    control = kernel.control
+
+    def refuse(code: int) -> None:
+        def refused(*_: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(kernel, "control", refused)
+
+    refuse(errno.ENOMEM)
+    for _ in range(2):
+        watch.follow([str(page)])
+        assert not watch.is_complete
+    refuse(errno.EBADF)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        watch.follow([str(page)])
+    monkeypatch.setattr(kernel, "control", control)
+    watch.follow([str(page)])
+    assert watch.is_complete
+    watch.close()
+    assert descriptors() == before

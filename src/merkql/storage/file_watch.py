@@ -52,7 +52,7 @@ class FileWatch:
         try:
             self._latch.release()
         except RuntimeError:
-            pass  # it is open already
+            pass  # what an unlocked lock says: it was woken already, and has not waited since
 
     def close(self) -> None:
         """Give the descriptors back; nobody waits any more."""
@@ -80,7 +80,7 @@ class _Pipe:
         try:
             os.read(self.reading, _READ_SIZE)
         except BlockingIOError:
-            pass
+            pass  # empty: drained by the one who waited before, who was woken by something else
 
     def close(self) -> None:
         os.close(self.reading)
@@ -118,7 +118,7 @@ class InotifyWatch(FileWatch):
             watch = self._library.inotify_add_watch(self._queue, os.fsencode(path), _IN_MASK)
             if watch >= 0:
                 self._watches[path] = watch
-            else:
+            else:  # it is not there yet, or the kernel's limit is reached: the caller looks itself
                 self.is_complete = False
 
     def wait(self, timeout: float) -> bool:
@@ -178,17 +178,23 @@ class KqueueWatch(FileWatch):
         for path in wanted - self._files.keys():
             try:
                 self._follow(path)
-            except OSError:
-                self.is_complete = False
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM, *_LIMITS):
+                    raise
+                self.is_complete = False  # the caller looks itself, and this is tried again
 
     def _follow(self, path: str) -> None:
         kernel = self._kernel
         descriptor = os.open(path, getattr(os, "O_EVTONLY", os.O_RDONLY) | os.O_CLOEXEC)
-        self._files[path] = descriptor
         notes = kernel.KQ_NOTE_WRITE | kernel.KQ_NOTE_EXTEND
         notes |= kernel.KQ_NOTE_DELETE | kernel.KQ_NOTE_RENAME
         flags = kernel.KQ_EV_ADD | kernel.KQ_EV_CLEAR
-        self._add(descriptor, kernel.KQ_FILTER_VNODE, flags, notes)
+        try:
+            self._add(descriptor, kernel.KQ_FILTER_VNODE, flags, notes)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._files[path] = descriptor
 
     def wait(self, timeout: float) -> bool:
         gone = self._kernel.KQ_NOTE_DELETE | self._kernel.KQ_NOTE_RENAME
