@@ -19,6 +19,7 @@ from merkql import (
     StaleGenerationError,
     TopicPartition,
 )
+from merkql.assignment import decode_state
 
 
 class Clock:
@@ -431,3 +432,11 @@ def test_threads_that_join_and_leave_hand_every_record_out_once(broker: Broker) 
         thread.join(60)
     assert not errors
     assert sorted(seen) == [(p, o) for p in range(4) for o in range(total // 4)]
+
+
+def test_three_seconds_to_give_way_and_five_minutes_between_polls(broker: Broker) -> None:
+    with broker.consumer("g") as consumer:
+        consumer.subscribe(["orders"])
+        path = Path(broker._groups_directory) / "g" / "assignment"
+        (member,) = decode_state(path.read_bytes()).members.values()
+    assert (member.rebalance_timeout_ms, member.max_poll_interval_ms) == (3_000, 300_000)

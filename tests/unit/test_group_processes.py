@@ -34,11 +34,19 @@ from merkql import Broker
 def say(**what):
     print(json.dumps(what), flush=True)
 
+changes = []
 with Broker.open(sys.argv[1], read_only=True) as broker:
     consumer = broker.consumer(
-        "g", auto_commit=False, rebalance_timeout=float(sys.argv[2]), max_poll_interval=60
+        "g",
+        auto_commit=False,
+        rebalance_timeout=float(sys.argv[2]),
+        max_poll_interval=float(sys.argv[3]),
     )
-    consumer.subscribe(["orders"])
+    consumer.subscribe(
+        ["orders"],
+        on_assign=lambda names: changes.append(["assign", sorted(one.partition for one in names)]),
+        on_revoke=lambda names: changes.append(["revoke", sorted(one.partition for one in names)]),
+    )
     for line in sys.stdin:
         if line == "poll\\n":
             records = consumer.poll(timeout=0.05)
@@ -52,15 +60,22 @@ with Broker.open(sys.argv[1], read_only=True) as broker:
                 say(error=None)
             except Exception as error:
                 say(error=type(error).__name__)
+        elif line == "changes\\n":
+            say(changes=changes)
 """
 
 
 class Member:
     """A consumer in a process of its own."""
 
-    def __init__(self, directory: Path, rebalance_timeout: float = 60) -> None:
+    def __init__(
+        self, directory: Path, rebalance_timeout: float = 60, max_poll_interval: float = 60
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", MEMBER, str(directory), str(rebalance_timeout)],
+            [
+                *(sys.executable, "-c", MEMBER, str(directory)),
+                *(str(rebalance_timeout), str(max_poll_interval)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -189,6 +204,39 @@ def test_a_stopped_member_is_waited_for_only_so_long(tmp_path: Path, broker: Bro
             assert len(held) == 2
     finally:
         stopped.end()
+
+
+def test_one_that_does_not_poll_is_put_out_and_both_learn_it_at_their_next_call(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """It lives, and waits for its standard input: as a handler does that takes for ever."""
+    slow = Member(tmp_path / "data", rebalance_timeout=60, max_poll_interval=0.3)
+    try:
+        held: list[int] = []
+        while held != [0, 1, 2, 3]:
+            _, held = slow.poll()
+        with broker.consumer("g", auto_commit=False) as consumer:
+            consumer.subscribe(["orders"])
+            seen: set[tuple[int, int]] = set()
+            deadline = time.monotonic() + DEADLINE_S
+            while len(seen) < 20 and time.monotonic() < deadline:
+                seen |= {(one.partition, one.offset) for one in consumer.poll(timeout=0.1)}
+            assert len(seen) == 20  # all, though the slow one gave nothing up
+            assert len(consumer.assignment) == 4
+            slow.ask("commit")
+            assert slow.answer() == {"error": StaleGenerationError.__name__}
+            slow.ask("changes")
+            assert slow.answer() == {"changes": [["assign", [0, 1, 2, 3]]]}
+            held = []
+            while len(held) != 2 and time.monotonic() < deadline:
+                _, held = slow.poll()
+                consumer.poll()
+            assert len(consumer.assignment) == 2
+        slow.ask("changes")
+        changes = slow.answer()["changes"]
+        assert changes[:3] == [["assign", [0, 1, 2, 3]], ["revoke", [0, 1, 2, 3]], ["assign", held]]
+    finally:
+        slow.end()
 
 
 HOLDER = """
