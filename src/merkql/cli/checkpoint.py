@@ -10,8 +10,8 @@ from merkql.cli.signing import (
     add_key,
     add_partitions,
     open_signing,
-    partitions_of,
     read_policy,
+    signed_partitions,
 )
 from merkql.cli.tables import Row, print_objects, print_table
 from merkql.cli.terminal import Terminal
@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> int:
     shown: list[KeptCheckpoint] = []
     status = OK
     with open_signing(arguments) as broker:
-        for part in partitions_of(arguments, broker):
+        for part in signed_partitions(arguments, broker):
             if arguments.key:
                 part.checkpoint()
                 if policy is not None and not _cosign(part, policy, terminal):

@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 
 from merkql.broker import Broker
+from merkql.cli.chosen import partitions_of, topics_of
 from merkql.cli.opening import to_read
 from merkql.cli.parsing import (
     Parser,
@@ -109,9 +110,7 @@ def _add_looks(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print the records; the status is 0 also where there are none."""
-    names = [*arguments.topic, *arguments.topics]
-    if not names:
-        raise UsageError("merkql consume", "which topic?")
+    names = topics_of(arguments)
     begin, until = _window(arguments)
     sink = Sink(arguments.terminal, _renderer(arguments), arguments.count)
     with to_read(arguments) as broker:
@@ -179,7 +178,7 @@ def _names_or_pattern(broker: Broker, names: list[str]) -> re.Pattern[str] | lis
 
 
 def _partitions(broker: Broker, names: list[str], only: int | None) -> list[TopicPartition]:
-    """Every partition of the topics, or that one of each; raises for what is not there."""
+    """Those of the topics, and of all that a ^REGEX stands for, each topic once."""
     topics: list[str] = []
     for name in names:
         if name.startswith("^"):
@@ -187,11 +186,8 @@ def _partitions(broker: Broker, names: list[str], only: int | None) -> list[Topi
             topics += [one for one in broker.topics() if matches(one)]
         else:
             topics.append(name)
-    found = []
-    for topic in map(broker.topic, dict.fromkeys(topics)):
-        parts = topic.partitions() if only is None else [topic.partition(only)]
-        found += [TopicPartition(topic.name, one.index) for one in parts]
-    return found
+    found = partitions_of(broker, dict.fromkeys(topics), only)
+    return [TopicPartition(one.topic, one.index) for one in found]
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

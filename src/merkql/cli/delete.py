@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from merkql.cli.chosen import topics_of
 from merkql.cli.opening import to_write
 from merkql.cli.parsing import (
     Parser,
@@ -40,9 +41,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Remove them; the status is 1 if one was spared."""
-    names, terminal = [*arguments.topic, *arguments.topics], arguments.terminal
-    if not names:
-        raise UsageError("merkql delete", "which topic?")
+    names, terminal = topics_of(arguments), arguments.terminal
     spared = 0
     with to_write(arguments) as broker:
         for name in names:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from merkql._core.record import ProducerRecord
 from merkql.broker import Broker
+from merkql.cli.chosen import topic_and_rest
 from merkql.cli.opening import to_write
 from merkql.cli.parsing import (
     Parser,
@@ -80,10 +81,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Write the records; the status is 0 when all of them are durable."""
-    names = list(arguments.names)
-    if arguments.topic is None and not names:
-        raise UsageError("merkql produce", "which topic?")
-    topic = arguments.topic if arguments.topic is not None else names.pop(0)
+    topic, files = topic_and_rest(arguments)
     style = LineStyle(
         topic,
         arguments.partition,
@@ -93,7 +91,7 @@ def run(arguments: Namespace) -> int:
         arguments.null,
     )
     with to_write(arguments, may_create=True) as broker:
-        _Production(arguments, broker, style).run(names)
+        _Production(arguments, broker, style).run(files)
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from argparse import ArgumentTypeError, Namespace
 
+from merkql.cli.chosen import topic_and_rest
 from merkql.cli.opening import to_read
 from merkql.cli.parsing import (
     Parser,
@@ -87,12 +88,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _names(arguments: Namespace) -> tuple[str, int | None]:
-    names = list(arguments.names)
-    topic = arguments.topic
-    if topic is None:
-        if not names:
-            raise UsageError("merkql proof", "which topic?")
-        topic = names.pop(0)
+    topic, names = topic_and_rest(arguments)
     offset: int | None = arguments.offset
     if names and offset is None:
         try:

@@ -8,7 +8,7 @@ from argparse import Namespace
 from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory, add_json, new_command
 from merkql.cli.quantities import counted
 from merkql.cli.running import OK
-from merkql.cli.signing import add_key, add_partitions, open_signing, partitions_of
+from merkql.cli.signing import add_key, add_partitions, open_signing, signed_partitions
 from merkql.cli.tables import print_objects
 from merkql.storage import layout
 from merkql.storage.partition import Partition
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError("merkql publish", "'' cannot be a directory")
     rows: list[dict[str, object]] = []
     with open_signing(arguments) as broker:
-        for part in partitions_of(arguments, broker):
+        for part in signed_partitions(arguments, broker):
             if arguments.key:
                 part.checkpoint()
             elif part.newest_checkpoint() is None:

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from merkql.broker import Broker
+from merkql.cli.chosen import partitions_of
 from merkql.cli.opening import to_read
 from merkql.cli.parsing import UsageError
 from merkql.cli.quantities import partition
@@ -35,14 +36,10 @@ def add_key(parser: ArgumentParser) -> None:
     )
 
 
-def partitions_of(arguments: Namespace, broker: Broker) -> Iterator[Partition]:
-    """The partitions that are meant."""
-    for name in [arguments.topic] if arguments.topic else broker.topics():
-        topic = broker.topic(name)
-        if arguments.partition is not None:
-            yield topic.partition(arguments.partition)
-        else:
-            yield from topic.partitions()
+def signed_partitions(arguments: Namespace, broker: Broker) -> Iterator[Partition]:
+    """The partitions that ``add_partitions`` was told of."""
+    names = [arguments.topic] if arguments.topic else broker.topics()
+    return partitions_of(broker, names, arguments.partition)
 
 
 def open_signing(arguments: Namespace) -> Broker:

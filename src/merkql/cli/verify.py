@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from merkql.broker import Broker
+from merkql.cli.chosen import partitions_of
 from merkql.cli.opening import damaged_topics, to_read, to_write
 from merkql.cli.parsing import (
     Parser,
@@ -85,8 +85,8 @@ def run(arguments: Namespace) -> int:
         report.policy = Policy.of_keys([VerifierKey.parse(key) for key in arguments.log])
     started = time.monotonic()
     with to_write(arguments) if arguments.repair else to_read(arguments) as broker:
-        partitions = _partitions(broker, arguments)
-        _verify(partitions, report)
+        names = arguments.topic or broker.topics()
+        _verify(list(partitions_of(broker, names, arguments.partition)), report)
         if not arguments.topic:
             for error in (
                 *damaged_topics(arguments.directory),
@@ -150,17 +150,6 @@ class _Report:
         if self.damage_count:
             text = f"{counted(self.damage_count, 'place')} damaged; {text}"
         self.terminal.note(text)
-
-
-def _partitions(broker: Broker, arguments: Namespace) -> list[Partition]:
-    found: list[Partition] = []
-    for name in arguments.topic or broker.topics():
-        topic = broker.topic(name)
-        if arguments.partition is not None:
-            found.append(topic.partition(arguments.partition))
-        else:
-            found += topic.partitions()
-    return found
 
 
 def _verify(partitions: list[Partition], report: _Report) -> None:
