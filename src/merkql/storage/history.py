@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from merkql.errors import CorruptionError, HistoryError
 from merkql.proof import ProofError
@@ -16,7 +17,7 @@ from merkql.storage.evidence import root_of
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.tree_repair import rebuild_whole_tree
-from merkql.transparency.checkpoint import parse_checkpoint
+from merkql.transparency.checkpoint import Checkpoint, parse_checkpoint
 from merkql.transparency.note import parse_note
 
 logger = logging.getLogger("merkql.recovery")
@@ -45,7 +46,7 @@ class KeptCheckpoint:
     @classmethod
     def of_note(cls, note: bytes, time_ms: int) -> KeptCheckpoint:
         """The checkpoint of a note; ``ProofError`` for one that is malformed."""
-        checkpoint = parse_checkpoint(parse_note(note).text)
+        checkpoint = _checkpoint_of(note)
         return cls(checkpoint.origin, checkpoint.size, checkpoint.root, time_ms, note)
 
     def __str__(self) -> str:
@@ -53,6 +54,12 @@ class KeptCheckpoint:
 
         when = datetime.fromtimestamp(self.time_ms / 1000, timezone.utc)
         return f"the checkpoint over {self.size} records of {when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@lru_cache(maxsize=16)
+def _checkpoint_of(note: bytes) -> Checkpoint:
+    """The same few are read again and again: kept here, kept beside the key, signed anew."""
+    return parse_checkpoint(parse_note(note).text)
 
 
 def read_kept(file: CheckpointFile, frame: Frame) -> KeptCheckpoint:

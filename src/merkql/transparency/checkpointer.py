@@ -68,6 +68,7 @@ class Checkpointer:
             raise ValueError("a witness's key cannot sign for a log")
         self._engine = engine
         self._signers = tuple(signers)
+        self._files: dict[str, CheckpointFile] = {}
         known = {one.heads.directory: one.heads for one in signers if one.heads is not None}
         self._heads = [known[directory] for directory in sorted(known)]  # locked in one order
 
@@ -120,13 +121,14 @@ class Checkpointer:
                 raise
 
     def _make(self, log: PartitionLog, origin: str, heads: list[Head]) -> KeptCheckpoint:
-        file = CheckpointFile(log.pool, log.directory)
+        file = self._file_of(log)
         newest = newest_kept(file)
         if newest is not None:
             check_agrees(log, newest, file.path, root_mended)
             _check_origin(newest, origin)
         for head in heads:
-            _check_head(log, head)
+            if newest is None or not _is_same(head.newest, newest):  # which is checked
+                _check_head(log, head)
             if head.newest is not None and head.newest.size > (newest.size if newest else -1):
                 self._engine.unsay_clean()
                 newest = _keep(file, head.newest)  # signed, and the crash came before it was kept
@@ -145,6 +147,13 @@ class Checkpointer:
         for head in heads:
             head.write(kept)
         return _keep(file, kept)
+
+    def _file_of(self, log: PartitionLog) -> CheckpointFile:
+        """The log's file, which remembers where its newest frame is."""
+        file = self._files.get(log.directory)
+        if file is None:
+            file = self._files[log.directory] = CheckpointFile(log.pool, log.directory)
+        return file
 
     def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
         """Keep the signatures and timestamps that came to a checkpoint since it was made.
@@ -187,6 +196,10 @@ class Checkpointer:
 def _keep(file: CheckpointFile, kept: KeptCheckpoint) -> KeptCheckpoint:
     file.append(Frame(CHECKPOINT, kept.size, kept.time_ms, kept.note))
     return kept
+
+
+def _is_same(one: KeptCheckpoint | None, other: KeptCheckpoint) -> bool:
+    return one is not None and (one.size, one.root) == (other.size, other.root)
 
 
 def _check_head(log: PartitionLog, head: Head) -> None:
