@@ -20,6 +20,7 @@ import xxhash
 
 from merkql.errors import GroupLockedError
 from merkql.storage import layout
+from merkql.storage.entries import is_directory
 from merkql.storage.files import Files, telling_unwritable
 from merkql.storage.lock_holders import holders_of
 
@@ -102,6 +103,8 @@ class GroupLock:
         while True:
             epoch = self.epochs()[-1]
             directory = self.directory_of(epoch)
+            if epoch:
+                is_directory(self._files, directory)  # a link is refused
             try:
                 with telling_unwritable(directory, _READ_INSTEAD):
                     path = layout.group_lock(directory)
@@ -157,6 +160,8 @@ class GroupLock:
     def _move_on(self, epoch: int, waited_s: float) -> None:
         """Begin the epoch after this one. Whoever takes its lock first settles in it."""
         holder = holders_of(layout.group_lock(self.directory_of(epoch)))
+        if layout.parse_group_epoch(str(epoch + 1)) is None:  # none of ours came as far as that
+            raise GroupLockedError(self._name, holder, waited_s)
         for directory in layout.group_epochs(self._directory), self.directory_of(epoch + 1):
             try:
                 self._files.make_directory(directory)

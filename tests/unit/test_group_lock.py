@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from merkql.assignment import Subscription, TopicShape
-from merkql.errors import GroupLockedError, StaleGenerationError
+from merkql.errors import CorruptionError, GroupLockedError, StaleGenerationError
 from merkql.group_lock import GroupLock, HeldLock
 from merkql.groups import CommittedOffset, Group, PartitionKey
 from merkql.membership import PROBE_INTERVAL_MS, PROBE_ROUNDS, Membership
@@ -311,6 +311,25 @@ def test_what_else_is_in_epochs_is_passed_over(tmp_path: Path) -> None:
     for name in ("0", "01", "x", "-3", "٣", "9" * 30):
         os.makedirs(Path(group.directory) / "epochs" / name)
     assert group.lock.epochs() == [0]
+
+
+@pytest.mark.parametrize("where", ["epochs", "epochs/7"])
+def test_a_link_in_the_place_of_an_epoch_is_refused(tmp_path: Path, where: str) -> None:
+    group = Group(Files(), str(tmp_path), "g")
+    group.make_directory()
+    path = Path(group.directory) / where
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path)
+    with pytest.raises(CorruptionError, match="links are not followed"):
+        take(Group(Files(), str(tmp_path), "g"), 1)
+
+
+def test_an_epoch_that_nobody_counted_up_to_is_the_last(tmp_path: Path) -> None:
+    group = Group(Files(), str(tmp_path), "g", patience_ms=0)
+    group.make_directory()
+    os.makedirs(Path(group.directory) / "epochs" / ("9" * 18))
+    with group.locked(), pytest.raises(GroupLockedError):
+        take(Group(Files(), str(tmp_path), "g", patience_ms=0), 1)
 
 
 def test_the_wait_doubles_where_nobody_could_settle(
