@@ -77,8 +77,6 @@ class Broker:
             raise
         # Told when it is dropped, and at the end of the program, too.
         self._unclosed = weakref.finalize(self, _warn_unclosed, self._engine)
-        if not config.read_only and any(topic.has_limits for topic in self._topics.topics()):
-            self._engine.watch_retention()
         self._checkpoints.start(
             records=config.checkpoint_records, seconds=config.checkpoint_seconds
         )

@@ -289,7 +289,9 @@ class TopicTable:
             known.reload()
         else:
             self._forget(known)
-            self._topics[name] = Topic(self._engine, path, name, topic_id, config)
+            known = self._topics[name] = Topic(self._engine, path, name, topic_id, config)
+        if known.has_limits and not self._engine.read_only:
+            self._engine.watch_retention()  # whoever set them may be gone
 
     def _is_current(self, topic: Topic) -> bool:
         """Whether the topic is what it was; another process can have changed it."""

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from merkql import Broker, ProducerRecord, RetentionConfig, UnknownTopicError
+from merkql.storage import maintenance
 from merkql.storage.files import Files
 from merkql.storage.maintenance import sync_segments
 from merkql.storage.segment_space import AHEAD, held_in_size, set_aside
+from merkql.storage.wal import LEFT_FILES_MAX
+from support.command import wait_until
 from support.monitor import MonitorFiles
 
 Pair = tuple[Broker, Broker]
@@ -246,3 +249,52 @@ def test_records_on_their_way_to_a_topic_that_is_made_again_go_there_if_it_is_al
         with pytest.raises(UnknownTopicError, match="deleted"):
             deliveries[0].result(30)
         assert one.topic("t").partition(1).end_offset == 0
+
+
+def test_retention_that_another_process_had_set_ended_with_that_process(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a broker that found limits when it opened, or set them, applied them."""
+    monkeypatch.setattr(maintenance, "RETENTION_INTERVAL_S", 0.01)
+    one, other = pair
+    one.create_topic("t", segment_bytes=4096)
+    for _ in range(4):
+        send(other, *[b"x" * 900] * 4)
+    one.topic("t").alter(retention=RetentionConfig(max_records=2))
+    crash(one)
+    assert send(other, b"y") == [16]
+    partition = other.topic("t").partition(0)
+    wait_until(lambda: partition.start_offset == 15)
+
+
+def test_files_of_the_log_that_a_dead_process_had_ended_are_used_again(pair: Pair) -> None:
+    """Who ends a file makes it free; for who is gone another does."""
+    one, other = pair
+    one.create_topic("t")
+    assert send(other, b"x") == [0]
+    wal = one._engine.writer.wal
+    one._engine.maintenance.stop()  # it dies before its background work begins
+    while not wal._retired:
+        send(one, b"x" * 50_000)
+    crash(one)
+    log = other._engine.writer.wal
+    send(other, b"x")
+    assert log._retired
+    while not log._ended_one:
+        send(other, b"x" * 50_000)
+    wait_until(lambda: not log._retired)
+
+
+def test_the_files_of_the_log_do_not_pile_up_where_their_ender_has_no_turn(pair: Pair) -> None:
+    one, other = pair
+    one.create_topic("t")
+    assert send(other, b"x") == [0]
+    one._engine.maintenance.stop()
+    wal = one._engine.writer.wal
+    while len(wal._retired) <= LEFT_FILES_MAX:
+        send(one, b"x" * 50_000)
+    send(other, b"x")
+    wait_until(lambda: not other._engine.writer.wal._retired)
+    send(other, b"x")  # says so
+    send(one, b"x")
+    assert not wal._retired
