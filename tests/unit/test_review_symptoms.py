@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, BrokerConfig, RetentionConfig
+from merkql import Broker, BrokerConfig, ProducerRecord, RetentionConfig
 from merkql.storage.files import Files
 
 DEADLINE_S = 10.0  # no test waits that long unless it fails
@@ -180,3 +180,52 @@ def test_an_error_of_a_path_kept_its_class_and_both_names(tmp_path: Path) -> Non
         str(tmp_path / "a"),
         str(tmp_path / "b"),
     )
+
+
+class CountingFiles(Files):
+    """Counts what changes the disk."""
+
+    def __init__(self) -> None:
+        self.syncs: list[int] = []
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs.append(descriptor)
+        super().sync(descriptor)
+
+
+def test_a_session_that_only_read_synced_every_partition_when_it_closed(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t", partitions=20)
+        broker.producer().send_batch([ProducerRecord("t", b"v", partition=n) for n in range(20)])
+    before = {path: path.read_bytes() for path in tmp_path.glob("topics/t/*/*") if path.is_file()}
+    files = CountingFiles()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        for partition in broker.topic("t").partitions():
+            assert partition.read(0).value == b"v"
+    assert files.syncs == []
+    after = {path: path.read_bytes() for path in tmp_path.glob("topics/t/*/*") if path.is_file()}
+    assert after == before
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        for partition in broker.topic("t").partitions():
+            partition.read(0)
+        broker.producer().send("t", b"w", partition=3)
+    assert len(files.syncs) < 20
+    with Broker.open(tmp_path) as broker:
+        assert broker.topic("t").partition(3).verify().end_offset == 2
+
+
+def test_an_index_made_again_in_a_session_that_only_read_is_synced_when_it_closes(
+    tmp_path: Path,
+) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t")
+        for number in range(3):
+            broker.producer().send("t", b"%d" % number)
+    (index,) = tmp_path.glob("topics/t/0/*.index")
+    sound = index.read_bytes()
+    index.write_bytes(bytes(len(sound)))
+    files = CountingFiles()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        assert broker.topic("t").partition(0).read_range(0, 3)[2].value == b"2"
+        assert index.read_bytes() == sound
+    assert files.syncs

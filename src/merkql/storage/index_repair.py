@@ -52,6 +52,7 @@ def repair_index(log: AnyLog, segment: Segment) -> None:
     if isinstance(log, ReaderLog):
         index: OffsetIndex | ScannedIndex = ScannedIndex(path, entries)
     else:
+        log.mended = True
         log.pool.write(path, b"".join(map(encode_entry, entries)), 0)
         if sealed:
             log.pool.truncate(path, len(entries) * ENTRY_SIZE)

@@ -105,6 +105,7 @@ class PartitionLog:
         self.writer = 0
         self.boot_id = bytes(16)
         self.names_unsynced = False
+        self.mended = False  # index or tree were made again, and not synced since
         self.retired = False  # its topic is deleted
         self.seen = -1  # version of the shared state whose news are known here
         self.led = False  # this process writes it now: what is known here is the truth
@@ -344,6 +345,9 @@ class PartitionLog:
 
     def close(self) -> None:
         """A clean close: trimmed, durable, and said so on the tail page."""
+        page = tail_page.encode(self.tail_state().cleaned()).ljust(tail_page.SIZE, b"\0")
+        if not self.mended and tail_page.read_bytes(self.pool, self.tail_path) == page:
+            return  # so it was left by another clean close, and nobody wrote since
         with self._sync_lock:
             self.active.trim()
             self.active.sync()
@@ -351,8 +355,7 @@ class PartitionLog:
             self.trim_tree()
             self.tree.sync()
             self._sync_salts_and_names()
-        page = tail_page.encode(self.tail_state().cleaned())
-        self.pool.write(self.tail_path, page.ljust(tail_page.SIZE, b"\0"), 0)
+        self.pool.write(self.tail_path, page, 0)
         self.pool.sync(self.tail_path)
         self.pool.sync_names(self.directory)
 

@@ -73,6 +73,7 @@ def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
     """
     first = log.all_segments[0].first_offset
     logger.warning("%s: rebuilding the tree from offset %d", log.tree.directory, first)
+    log.mended = True  # from the first hash that is written on
     if known is not None:
         gone = _tree_of_gone(log, first)
         if _peaks_behind(log, gone) != known:
