@@ -229,3 +229,15 @@ def test_an_index_made_again_in_a_session_that_only_read_is_synced_when_it_close
         assert broker.topic("t").partition(0).read_range(0, 3)[2].value == b"2"
         assert index.read_bytes() == sound
     assert files.syncs
+
+
+def test_a_partition_held_by_a_reader_missed_a_change_of_retention(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        topic = broker.create_topic("t", retention=RetentionConfig(max_records=50))
+        broker.producer().send_values("t", [b"a"] * 60)
+        with Broker.open(tmp_path, read_only=True) as reader:
+            partition = reader.topic("t").partition(0)
+            assert (partition.start_offset, partition.end_offset) == (10, 60)
+            topic.alter(retention=RetentionConfig(max_records=5))
+            assert (partition.start_offset, partition.end_offset) == (55, 60)
+            assert reader.topic("t").config.retention.max_records == 5

@@ -123,6 +123,8 @@ class PartitionStates:
         """Take in what other processes wrote to a partition. Cost: one small read, mostly."""
         if isinstance(log, ReaderLog):
             found = self._news.version()
+            if found is not None:
+                self._follow_topics(found[1])
             if found is None or log.seen != found[0]:
                 log.refresh()
                 log.seen = found[0] if found is not None else -1
@@ -132,11 +134,15 @@ class PartitionStates:
             turn.lead(log)  # it may be changed now, and nobody else can
         elif not (log.led or turn.role.exclusive or turn.failed):
             version, topics = turn.versions()
-            if topics != self._topics:
-                self._topics = topics
-                self.refresh_topics()
+            self._follow_topics(topics)
             if log.seen != version:
                 self.take_in(log, version)
+
+    def _follow_topics(self, version: int) -> None:
+        """Have the topics looked at where they, or what they keep, changed."""
+        if version != self._topics:
+            self._topics = version
+            self.refresh_topics()
 
     def take_in(self, log: PartitionLog, version: int, *, lead: bool = False) -> None:
         """Bring a partition's state up to what others wrote, and keep it here if ``lead``."""
