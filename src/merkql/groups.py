@@ -38,6 +38,7 @@ FILE_SIZE_MAX = 1 << 28
 STATE_SIZE_MAX = 1 << 26
 _HEADER = struct.Struct("<4sIIIQ")  # magic, entry count, slot size, reserved, sequence
 _CHECKSUM = struct.Struct("<Q")
+_NUMBER_MAX = 1 << 62
 _ENTRY = struct.Struct("<16sIIQQ")  # topic id, partition, reserved, next offset, generation
 HEADER_SIZE = _HEADER.size + _CHECKSUM.size
 ENTRY_SIZE = _ENTRY.size
@@ -100,6 +101,8 @@ def decode_slot(data: bytes, size: int) -> tuple[int, Offsets] | None:
         PartitionKey(topic_id, partition): CommittedOffset(offset, generation)
         for topic_id, partition, _, offset, generation in _ENTRY.iter_unpack(entries)
     }
+    if max(sequence, *(one.offset for one in offsets.values()), 0) > _NUMBER_MAX:
+        return None
     return sequence, offsets
 
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -m fuzz.run [--seconds 30] [--seed 1] [--target batch]
 
-Blind: no coverage guides it, but checksums are mended, so mutations reach what is behind them.
-`make fuzz` runs it on a build with AddressSanitizer and UBSan, so that the C is looked at too.
+Blind: no coverage guides it, as it does `fuzz.guided`, but it begins with what that kept, and
+checksums are mended, so that mutations reach what is behind them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
+from fuzz.guided import kept
 from fuzz.mutation import mutated
 from fuzz.targets import TARGETS, Target
 
@@ -27,7 +28,7 @@ SLOW_S = 5.0
 def fuzz(name: str, target: Target, seconds: float, seed: int, keep: Path) -> tuple[int, int]:
     """Executions and findings."""
     draw = random.Random(f"{name}/{seed}")
-    corpus = target.seeds()
+    corpus = [*target.seeds(), *kept(name)]
     corpus += [path.read_bytes() for path in sorted((keep / name).glob("*"))]
     executions = findings = 0
     deadline = time.monotonic() + seconds

@@ -6,25 +6,29 @@ any crash, is a finding. Checksums are mended first, so that what is behind them
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
+import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable
 from functools import cache
 
 import lz4.frame
 import xxhash
 
-from merkql import MerkqlError, Proof, ProofError
+from merkql import MerkqlError, Proof, ProofError, bundle
 from merkql._core import batch_decoder, batch_leaves, frame
 from merkql._core.batch_header import BatchError, scan
 from merkql._core.crc32c import crc32c
 from merkql.assignment import decode_state
 from merkql.groups import CommittedOffset, PartitionKey, decode_slot, encode_slot
 from merkql.proof import parse_tlog_proof
-from merkql.storage import checkpoint_file, offset_index, tail_page
+from merkql.proofs import RangeProof, record_from_json, record_to_json
+from merkql.storage import checkpoint_file, offset_index, shared_state, tail_page
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
 from merkql.storage.tail_page import TailState
@@ -71,6 +75,23 @@ def _decode_batch(data: bytes) -> None:
         max_records=1000,
         decompressed_size_max=DECOMPRESSED_MAX,
     )
+
+
+def _one_record(data: bytes) -> None:
+    """Of a batch that the index leads to: what is not sound is nothing, or an error of batches."""
+    sealed = bytearray(data)
+    if len(sealed) > 61:
+        sealed[17:21] = crc32c(bytes(sealed[21:])).to_bytes(4, "big")
+    for one in (data, bytes(sealed)):
+        for offset in (0, 5, 7, 1 << 62):
+            with contextlib.suppress(BatchError):
+                batch_decoder.record_at(one, 5, offset, "t", 0)
+
+
+def _one_entry(data: bytes) -> None:
+    for offset in (0, 5, 7, 1 << 62):
+        for salt in (b"", bytes(16)):
+            batch_leaves.entry_at(data, 5, offset, salt)
 
 
 def _leaves(data: bytes) -> None:
@@ -204,6 +225,48 @@ NOTE = (
 POLICY = b"log " + b"ab" * 32 + b" https://example.com/\nwitness w " + b"cd" * 32 + b"\nquorum w\n"
 
 
+def _state(data: bytes) -> None:
+    sealed = bytearray(data)
+    if len(sealed) >= shared_state.NEWS.size + shared_state._BODY.size:
+        count = shared_state._BODY.unpack_from(data, shared_state.NEWS.size)[1]
+        end = shared_state.NEWS.size + shared_state._BODY.size + count * shared_state._FILE.size
+        head = bytes(sealed[: shared_state.NEWS.size - 8]) + bytes(8)
+        checksum = xxhash.xxh3_64_intdigest(head + sealed[shared_state.NEWS.size : end])
+        sealed[shared_state.NEWS.size - 8 : shared_state.NEWS.size] = checksum.to_bytes(8, "little")
+    for one in (data, bytes(sealed)):
+        shared_state.decode(one)
+        shared_state.version_of(one, bytes(16))
+        shared_state.decode_live(one, 0)
+        shared_state.decode_live(one, 40)
+
+
+def _shared_states() -> list[bytes]:
+    files = [shared_state.WalFileState(n, 1, 1 << 20, n, n) for n in range(3)]
+    state = shared_state.SharedState(boot_id=b"b" * 16, files=files)
+    return [shared_state.encode(state), shared_state.encode_live((b"t" * 16, 3))]
+
+
+@cache
+def _bundles() -> list[bytes]:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in ("range.json", "records.jsonl", "entries.txt", "checkpoint.txt"):
+            archive.writestr(name, name)
+    return [target.getvalue()]
+
+
+@cache
+def _range_proofs() -> list[bytes]:
+    from merkql import Broker
+
+    with Broker.temporary() as broker:
+        for number in range(7):
+            broker.producer().send("t", b"%d" % number)
+        partition = broker.topic("t").partition(0)
+        record = record_to_json(partition.read(3))
+        return [partition.prove_range(2, 5).to_json().encode(), record.encode()]
+
+
 def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: parse(data.decode(errors="replace"))
 
@@ -218,6 +281,8 @@ def _kepts() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     "batch": Target(_batch, _batches),
+    "record": Target(_one_record, _batches),
+    "entry": Target(_one_entry, _batches),
     "frame": Target(_frame, _frames),
     "index": Target(lambda data: list(offset_index.decode_entries(data)), lambda: [bytes(72)]),
     "tail": Target(_tail, _tails),
@@ -225,6 +290,10 @@ TARGETS: dict[str, Target] = {
     "topic": Target(_topic, _topics, (MerkqlError,)),
     "assignment": Target(decode_state, _states, (ValueError,)),
     "proof": Target(_text(Proof.from_json), _proofs, (ProofError,)),
+    "range": Target(_text(RangeProof.from_json), _range_proofs, (ProofError,)),
+    "json-record": Target(_text(record_from_json), _range_proofs, (ProofError,)),
+    "bundle": Target(bundle.unpack, _bundles, (ProofError,)),
+    "state": Target(_state, _shared_states),
     "tlog-proof": Target(parse_tlog_proof, lambda: [b"c2sp.org/tlog-proof@v1\n"], (ProofError,)),
     "note": Target(parse_note, lambda: [NOTE], (MerkqlError, ValueError)),
     "checkpoint": Target(parse_checkpoint, lambda: [NOTE], (MerkqlError, ValueError)),

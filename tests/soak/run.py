@@ -13,11 +13,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from crash import explore
+from fuzz.run import fuzz
+from fuzz.targets import TARGETS
 from soak import flips, kills, power_cuts, syscalls
 
-KILLS, CUTS, FLIPS_SHARE = 1000, 200, 0.15
+KILLS, CUTS, FLIPS_SHARE, FUZZ_S = 1000, 200, 0.15, 3
 ROWS = {
     "states": "crash states recovered from",
     "kills": "processes killed with SIGKILL",
@@ -25,6 +28,7 @@ ROWS = {
     "faults": "system calls made to fail, or the last",
     "flips": "bits turned",
     "noticed": "of these noticed, the rest harmless",
+    "fuzzed": "wrong inputs decoded",
     "acknowledged": "records acknowledged",
     "read": "records shown to other processes",
     "commits": "offsets committed",
@@ -45,6 +49,16 @@ def crash_states(share: float, seed: int) -> Counter[str]:
     return Counter(states=sum(outcome.distinct for outcome in outcomes))
 
 
+def fuzzing(share: float, seed: int) -> Counter[str]:
+    """Blindly, for a few seconds each; `make fuzz` is guided and takes its time."""
+    counts: Counter[str] = Counter()
+    for name, target in TARGETS.items():
+        executions, findings = fuzz(name, target, FUZZ_S * share, seed, Path("build/fuzz/found"))
+        assert not findings, f"{name}: {findings} findings, kept in build/fuzz/found"
+        counts["fuzzed"] += executions
+    return counts
+
+
 PARTS: dict[str, tuple[Callable[[], str], Part]] = {
     "states": (lambda: "", crash_states),
     "kills": (lambda: "", lambda share, seed: kills.run(int(KILLS * share), seed)),
@@ -57,6 +71,7 @@ PARTS: dict[str, tuple[Callable[[], str], Part]] = {
         lambda share, seed: power_cuts.run("xfs", int(CUTS * share), seed),
     ),
     "faults": (syscalls.why_not, lambda share, seed: syscalls.run(share)),
+    "fuzz": (lambda: "", fuzzing),
     "flips": (lambda: "", lambda share, seed: flips.run(FLIPS_SHARE * share, seed)),
 }
 

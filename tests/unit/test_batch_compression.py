@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -156,6 +157,26 @@ def test_an_lz4_frame_that_lies_about_its_size() -> None:
     frame[6:14] = struct.pack("<Q", 1 << 60)
     with pytest.raises(DecompressionError):
         decompress(CODECS["lz4"], memoryview(frame), LIMIT)
+
+
+@needs_snappy
+def test_a_snappy_block_of_a_few_bytes_was_believed_to_be_of_megabytes() -> None:
+    claims_100_mb = b"\x80\xc2\xd7\x2f" + bytes(10)
+    with pytest.raises(DecompressionError, match="14 bytes claim to be 100000000"):
+        decompress(CODECS["snappy"], memoryview(claims_100_mb), 256 << 20)
+
+
+@needs_zstd
+def test_opening_a_few_bytes_of_zstd_set_the_whole_limit_aside() -> None:
+    compressed = memoryview(zstd_raw(b"x" * 100))
+    decompress(CODECS["zstd"], compressed, 1000)  # loads the library
+    tracemalloc.start()
+    try:
+        assert decompress(CODECS["zstd"], compressed, 256 << 20) == b"x" * 100
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 @needs_snappy

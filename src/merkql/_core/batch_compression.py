@@ -17,6 +17,8 @@ _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_SIZE = 16
 _LZ4_RATIO_MAX = 255
 _LZ4_HEADER_SIZE_MAX = 19
+_SNAPPY_RATIO_MAX = 22  # three bytes copy at most 64
+_PIECE_SIZE = 1 << 20
 
 
 class DecompressionError(ValueError):
@@ -94,6 +96,8 @@ def _snappy_checked(data: memoryview, limit: int, block: Callable[[bytes], bytes
         raise DecompressionError("snappy: the stream ends early")
     if claimed > limit:
         raise DecompressionError(f"snappy: more than {limit} bytes when decompressed")
+    if claimed > _SNAPPY_RATIO_MAX * len(data):
+        raise DecompressionError(f"snappy: {len(data)} bytes claim to be {claimed}")
     try:
         return block(bytes(data))
     except Exception as error:  # each library has an exception class of its own
@@ -126,10 +130,13 @@ def _zstandard(library: Any) -> Callable[[bytes, int], bytes]:
     def opener(data: bytes, limit: int) -> bytes:
         try:
             with library.ZstdDecompressor().stream_reader(data) as reader:
-                opened: bytes = reader.read(limit + 1)
+                # The library sets aside what it is asked for: a megabyte, then as much as there is.
+                pieces = [reader.read(min(limit + 1, _PIECE_SIZE))]
+                while pieces[-1] and (opened := sum(map(len, pieces))) <= limit:
+                    pieces.append(reader.read(min(limit + 1 - opened, max(opened, _PIECE_SIZE))))
         except library.ZstdError as error:
             raise DecompressionError(f"zstd: {error}") from None
-        return opened
+        return b"".join(pieces)
 
     return opener
 

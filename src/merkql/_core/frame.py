@@ -17,6 +17,7 @@ ALIGNMENT = 4096  # a sync never rewrites a sector that an earlier one made dura
 # size, section count, reserved
 HEADER = struct.Struct("<4sB3xQ6QI4x")
 JOINED_SIZE_MAX = 16 << 10  # below it one copy costs less than several small steps
+NUMBER_MAX = 1 << 62  # offsets and sequence numbers stay below it
 CHECKSUM_START = 16  # the first byte under the checksum
 # topic id, partition, record count, first offset, data size, salts size
 SECTION = struct.Struct("<16sIIQQQ")
@@ -126,7 +127,7 @@ def decode(data: bytes | memoryview, position: int, seed: int) -> Frame | None:
     if xxhash.xxh3_64_intdigest(data[CHECKSUM_START:size], seed=seed) != checksum:
         return None
     sections = _decode_sections(data[:size], count)
-    if sections is None:
+    if sections is None or max(sequence, durable, floor) > NUMBER_MAX:
         return None
     return Frame(epoch, position, sequence, durable, floor, sections, size)
 
@@ -139,7 +140,7 @@ def _decode_sections(frame: memoryview, count: int) -> tuple[Section, ...] | Non
             frame, HEADER.size + i * SECTION.size
         )
         middle, end = start + data_size, start + data_size + salts_size
-        if end > len(frame):
+        if end > len(frame) or max(first, records) > NUMBER_MAX:
             return None
         sections.append(
             Section(topic_id, partition, first, records, frame[start:middle], frame[middle:end])

@@ -36,6 +36,7 @@ _OURS = {
 }
 _CLEAN = struct.Struct("<4sQ")
 _CLEAN_MAGIC = b"MKC1"
+_SEQUENCE_MAX = 1 << 62
 
 
 class DirectoryInfo(NamedTuple):
@@ -197,7 +198,7 @@ def read_clean_mark(files: Files, root: str) -> int | None:
     if len(content) != 20 or content != encode_clean(_CLEAN.unpack_from(content)[1]):
         return None
     sequence: int = _CLEAN.unpack_from(content)[1]
-    return sequence
+    return sequence if sequence <= _SEQUENCE_MAX else None
 
 
 def write_clean_mark(files: Files, root: str, sequence: int) -> None:

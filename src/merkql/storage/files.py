@@ -28,7 +28,7 @@ _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
 _SYNC_FILE_RANGE_WRITE = 2
 _LOAD_SIZE = 1 << 20
-_READ_MAX = 1 << 30  # one call gives at most 2 GiB
+_READ_MAX = 1 << 26  # more at once is asked for after a look at how much there is
 _SEEK_DATA = getattr(os, "SEEK_DATA", 0)  # not everywhere
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a FIFO in our place must not hang
@@ -65,8 +65,9 @@ class Files:
             raise explained(error, descriptor) from None
 
     def _read_in_parts(self, descriptor: int, size: int, position: int) -> bytes:
-        starts = range(position, position + size, _READ_MAX)
-        ends = (min(start + _READ_MAX, position + size) for start in starts)
+        end = min(position + size, self.size(descriptor))  # whatever a count on the disk says
+        starts = range(position, end, _READ_MAX)
+        ends = (min(start + _READ_MAX, end) for start in starts)
         return b"".join(os.pread(descriptor, e - s, s) for s, e in zip(starts, ends, strict=True))
 
     @explaining

@@ -25,6 +25,7 @@ _BODY = struct.Struct("<BxHIQQQQQIIQ")
 _FILE = struct.Struct("<IB3xQQQ")
 _LIVE = struct.Struct("<16sI4xQ")
 LIVE_SIZE = _LIVE.size
+_NUMBER_MAX = 1 << 62  # sequence numbers, positions and counts stay below it
 STATE_SIZE = 4096
 FILES_MAX = (STATE_SIZE - NEWS.size - _BODY.size) // _FILE.size
 
@@ -161,6 +162,8 @@ def decode(data: bytes) -> SharedState | None:
     if xxhash.xxh3_64_intdigest(unchecked + data[NEWS.size : end]) != checksum:
         return None
     files = [*map(WalFileState._make, _FILE.iter_unpack(data[NEWS.size + _BODY.size : end]))]
+    if max(news, topics, *fields[4:], *(max(file) for file in files)) > _NUMBER_MAX:
+        return None
     return SharedState(
         boot_id=boot_id,
         session=session,

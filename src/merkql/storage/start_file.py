@@ -15,6 +15,7 @@ from merkql.storage.files import replace_file
 
 _CONTENT = struct.Struct("<4sQ")
 MAGIC = b"MKS1"
+_OFFSET_MAX = 1 << 62
 
 
 def encode_start(start_offset: int) -> bytes:
@@ -29,7 +30,7 @@ def read_start(pool: FilePool, path: str) -> int:
     except FileNotFoundError:
         return 0
     start_offset: int = _CONTENT.unpack_from(content)[1] if len(content) == 20 else -1
-    if start_offset < 0 or content != encode_start(start_offset):
+    if not 0 <= start_offset <= _OFFSET_MAX or content != encode_start(start_offset):
         raise CorruptionError(path, 0, "the start offset does not check out; remove the file")
     return start_offset
 

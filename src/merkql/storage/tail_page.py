@@ -25,6 +25,7 @@ STATE_CLEAN = 1
 _HEADER = struct.Struct("<4sBBBxQ16sQ9Qq")
 _CHECKSUM_START = 16
 _HASH_SIZE = 32
+_NUMBER_MAX = 1 << 62  # offsets, positions and counts stay below it, whatever a page says
 
 
 @dataclass(slots=True)  # not frozen: one is made for each commit
@@ -98,8 +99,9 @@ def decode(page: bytes) -> TailState | None:
         return None
     if xxhash.xxh3_64_intdigest(page[:8] + page[_CHECKSUM_START:size]) != checksum:
         return None
-    start, end, segment, position, index_count, durable, *checkpoint, largest = numbers
-    if end.bit_count() != peak_count:
+    *counts, largest = numbers
+    start, end, segment, position, index_count, durable, *checkpoint = counts
+    if end.bit_count() != peak_count or max(counts) > _NUMBER_MAX:
         return None
     return TailState(
         end_offset=end,
