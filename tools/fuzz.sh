@@ -12,7 +12,8 @@ missing=""
 command -v clang >/dev/null || missing="clang is not installed"
 if [ -z "$missing" ] && ! "$venv/bin/python" -c 'import atheris' 2>/dev/null; then
     "$venv/bin/python" -m pip install -q --only-binary :all: 'merkql[fuzz]' >/dev/null 2>&1 || true
-    "$venv/bin/python" -c 'import atheris' 2>/dev/null || missing="no wheel of atheris for this Python"
+    "$venv/bin/python" -c 'import atheris' 2>/dev/null ||
+        missing="no wheel of atheris for this Python"
 fi
 if [ -n "$missing" ]; then
     echo "$missing: fuzzing blindly"
