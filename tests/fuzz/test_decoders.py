@@ -19,7 +19,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_decoder_takes_any_bytes(name: str, tmp_path: Path) -> None:
     executions, findings = fuzz(name, TARGETS[name], SECONDS, SEED, tmp_path)
-    assert executions > 5
+    assert executions > 0
     assert findings == 0
 
 
