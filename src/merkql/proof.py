@@ -283,7 +283,7 @@ def _check_signature(public: bytes, signature: bytes, message: bytes, name: str)
 
 def parse_checkpoint(note: str | bytes) -> Checkpoint:
     """Reads a checkpoint with any signatures; raises `ProofError` on anything else."""
-    line, signature = "[^\0-\x1f]+\n", "\u2014 [^\\s+]+ [^\\s]+\n"
+    line, signature = "[^\0-\x1f]+\n", "\u2014 [^\\s+\0-\x1f]+ [^\\s]+\n"
     form = f"({line})(0|[1-9][0-9]{{0,18}})\n({line})(?:{line})*\n((?:{signature}){{0,100}})"
     parts = _matched(form, note, "a checkpoint")
     for signed in parts[4].split("\n")[:-1]:
@@ -330,7 +330,8 @@ def judge(files: Sequence[bytes], roots: Sequence[bytes], keys: Sequence[str]) -
     found = [item for data in files for item in _read(data)]
     notes = [item for item in found if isinstance(item, Checkpoint)]
     leaves = [leaf for item in found if isinstance(item, list) for leaf in item]
-    records = {item.offset: item for item in found if hasattr(item, "offset")}
+    saved = [item for item in found if hasattr(item, "offset")]
+    need(len(records := {r.offset: r for r in saved}) == len(saved), "two records of one offset")
     proofs = [item for item in found if hasattr(item, "path")]
     need(notes or (proofs and not keys), "no proof, or no checkpoint to be signed, is in the files")
     trusted = {*roots, *(note.root for note in notes if keys)}
@@ -365,9 +366,8 @@ def judge(files: Sequence[bytes], roots: Sequence[bytes], keys: Sequence[str]) -
         seen |= any(" at " in one for one in signed)
         by = f"signed by {' and '.join(signed)}" if signed else "by whom, was not checked"
         proved.append(f"{note.origin!a} has {note.size} records, root {note.root.hex()}: {by}")
-    whose = "whose root it is: it is the proof's own; give one with --root, or a --key"
     missing += ["how many records there were: only a checkpoint vouches for that"] * (not notes)
-    missing += [whose] * (not trusted)
+    missing += ["whose root it is: the proof's own; give a --root or a --key"] * (not trusted)
     missing += ["that others were shown the same log: no witness's key was given"] * (not seen)
     return {"proved": proved, "not_shown": missing}
 

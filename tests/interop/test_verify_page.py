@@ -185,4 +185,24 @@ def test_it_agrees_with_the_program_on_odd_texts(page: Any) -> None:
     cases = [[text.encode(), RECORD] for text in odd] + [
         [proof.encode(), r.encode()] for r in records
     ]
+    cases += [[proof.encode(), RECORD, RECORD]]
     assert_agrees(page, cases, [ROOT.hex()])
+
+
+def test_it_agrees_with_the_program_on_groups_of_keys(page: Any) -> None:
+    absent = evidence.Signer("witness.example/w2", 4, b"\x08" * 32).key
+    tlog_proof = PROOF.to_tlog_proof(note()).encode()
+    control = tlog_proof.replace(b"witness.example", b"witness\x01example")
+    for keys in (
+        [LOG, f"1 {absent} {WITNESS}"],
+        [LOG, f"2 {absent} {WITNESS}"],
+        [f"2 {LOG} {WITNESS}"],
+        [f"2 {WITNESS} {WITNESS}"],
+        [f"3 {LOG} {WITNESS}"],
+        [f"0 {LOG}"],
+        [f"{LOG} {WITNESS}"],
+        [f"1  {LOG}"],
+    ):
+        assert_agrees(page, [[tlog_proof, RECORD], [control, RECORD]], keys)
+    verdict, reasons = drop(page, [tlog_proof, RECORD], [LOG, f"1 {absent} {WITNESS}"])
+    assert (verdict, len(reasons)) == ("PROVED", 2)

@@ -85,6 +85,8 @@ def test_a_key_speaks_for_its_own_origins_only() -> None:
         ("group g any w0", "two groups"),
         ("group g 0 two", "cannot be asked for"),
         ("group g 2 two", "cannot be asked for"),
+        ("group g 01 two", "cannot be asked for"),
+        ("group g \u0661 two", "cannot be asked for"),
         ("quorum g", "before it is defined"),
     ],
 )
@@ -94,6 +96,14 @@ def test_a_wrong_line_is_named(line: str, words: str) -> None:
     with pytest.raises(PolicyError, match=words) as caught:
         parse_policy(f"{text}\n{line}\nquorum none")
     assert f"line {number}:" in str(caught.value)
+
+
+def test_groups_in_groups_end_somewhere() -> None:
+    witness = SigningKey("x", b"\x33" * 32, 4).verifier
+    lines = [f"witness g0 {witness}"] + [f"group g{n} any g{n - 1}" for n in range(1, 34)]
+    assert parse_policy("\n".join([*lines[:33], "quorum g32"])).satisfied_by(["g0"])
+    with pytest.raises(PolicyError, match="line 34: groups within groups, more than 32 deep"):
+        parse_policy("\n".join([*lines, "quorum g33"]))
 
 
 def test_a_policy_has_one_quorum_line() -> None:

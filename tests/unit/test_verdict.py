@@ -62,7 +62,7 @@ def test_what_was_not_given_is_said() -> None:
         "that others were shown the same log: no witness's key was given",
     ]
     missing = judge([tlog_proof(), RECORD], (), ())["not_shown"]
-    assert missing[0].startswith("whose root it is: it is the proof's own")
+    assert missing[0].startswith("whose root it is: the proof's own")
     proved = judge([tlog_proof(), RECORD], (), ())["proved"]
     assert proved[1].endswith("by whom, was not checked")
 
@@ -172,6 +172,20 @@ def test_records_that_no_proof_is_about() -> None:
     true = record_to_json(RECORDS[8], indent=None).encode()
     with pytest.raises(ProofError, match="not the one"):
         judge([files[0], files[1].replace(true, forged), *files[2:]], (), ())
+
+
+def test_a_forged_record_hid_behind_the_true_one_of_its_offset() -> None:
+    """The last one given was checked, and all others passed over without a word."""
+    forged = record_to_json(replace(RECORDS[6], value=b"forged")).encode()
+    for files in ([tlog_proof(), forged, RECORD], [tlog_proof(), RECORD, RECORD]):
+        with pytest.raises(ProofError, match="two records of one offset"):
+            judge(files, (), [LOG.key])
+
+
+def test_a_note_that_the_library_refuses_was_taken_by_proof_py() -> None:
+    """Control characters in the name of a signer."""
+    with pytest.raises(ProofError, match="not a checkpoint"):
+        parse_checkpoint(note().replace("witness.example", "witness\x01example"))
 
 
 def test_zero_has_one_spelling() -> None:

@@ -10,6 +10,7 @@ One statement a line, ``#`` begins a line of comment, names are defined before t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from merkql.transparency.note import (
 )
 
 LINES_MAX = 10_000
+DEPTH_MAX = 32
 _WORDS = {"log": (1, 2), "witness": (2, 3), "group": (3, LINES_MAX), "quorum": (1, 1)}
 
 
@@ -153,6 +155,7 @@ class _Parser:
         self._groups: dict[str, Group] = {}
         self._members: set[str] = set()
         self._keys: set[bytes] = set()
+        self._depths: dict[str, int] = {}  # of groups
         self._quorum: str | None = None
 
     def take(self, words: list[str]) -> None:
@@ -185,7 +188,11 @@ class _Parser:
                 raise PolicyError(f"{member!r} is in two groups")
             self._members.add(member)
         counts = {"all": len(members), "any": 1}
-        count = counts.get(needed) or (int(needed) if needed.isdecimal() else 0)
+        is_plain = re.fullmatch("[1-9][0-9]{0,4}", needed)
+        count = counts.get(needed) or (int(needed) if is_plain else 0)
+        self._depths[name] = 1 + max(self._depths.get(member, 0) for member in members)
+        if self._depths[name] > DEPTH_MAX:
+            raise PolicyError(f"groups within groups, more than {DEPTH_MAX} deep")
         if not 1 <= count <= len(members):
             raise PolicyError(f"of {len(members)} members, {needed} cannot be asked for")
         self._groups[self._new_name(name)] = Group(count, tuple(members))
