@@ -279,7 +279,7 @@ class Topic:
             reader = self._owner.partitions.open_reader(directory, identity)
             reader.is_here = self._is_here
             log = reader
-        elif log is None:
+        elif log is None and self._owner.partitions.is_live((self.id, index)):
             fresh = self._new_log(index)
             log = fresh if self._owner.partitions.open_beside(fresh) else None
         self._logs[index] = log
@@ -328,18 +328,16 @@ class Topic:
 
 
 def make_partition_directories(pool: FilePool, topic_directory: str, indexes: range) -> None:
-    """Directories for new partitions; their names are durable.
+    """Directories for new partitions; their names are durable, as recovery makes what is in them.
 
     Each begins with an empty tail page: copies that leave out empty directories keep it.
     """
-    files = pool.files
     for index in indexes:
-        directory = layout.partition_directory(topic_directory, index)
+        directory, files = layout.partition_directory(topic_directory, index), pool.files
         for path in (directory, layout.tree_directory(directory)):
             if files.status(path) is None:  # else left by an interrupted addition
                 files.make_directory(path)
         files.close(files.open(layout.tail_page(directory), write=True, create=True))
-        files.sync_directory(directory)
     pool.files.sync_directory(topic_directory)
 
 
@@ -347,11 +345,13 @@ def write_topic(
     pool: FilePool, topic_directory: str, content: tuple[str, bytes, TopicConfig]
 ) -> None:
     """Replace the topic's configuration file, durably."""
-    name, topic_id, config = content
-    text = json.dumps(
-        {"format": FORMAT, "name": name, "id": topic_id.hex(), **asdict(config)}, indent=1
-    )
-    replace_file(pool.files, layout.topic_config(topic_directory), text.encode() + b"\n")
+    replace_file(pool.files, layout.topic_config(topic_directory), encode_topic(*content))
+
+
+def encode_topic(name: str, topic_id: bytes, config: TopicConfig) -> bytes:
+    """What a topic's configuration file holds."""
+    content = {"format": FORMAT, "name": name, "id": topic_id.hex(), **asdict(config)}
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicConfig]:

@@ -18,10 +18,10 @@ from merkql.errors import (
 from merkql.storage import layout
 from merkql.storage.engine import Engine
 from merkql.storage.entries import is_directory, topic_entries
-from merkql.storage.files import remove_leftover, remove_tree
+from merkql.storage.files import remove_leftover, remove_tree, write_file
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.shared_state import LivePartition
-from merkql.topic import Topic, TopicConfig, make_partition_directories, read_topic, write_topic
+from merkql.topic import Topic, TopicConfig, encode_topic, make_partition_directories, read_topic
 
 logger = logging.getLogger("merkql.recovery")
 
@@ -204,7 +204,9 @@ class TopicTable:
         directory = layout.topic_directory(root, name)
         pool.files.make_directory(prepared)
         try:
-            write_topic(pool, prepared, (name, topic_id, config))
+            # Durable before its name is: that, the next call sees to.
+            content = encode_topic(name, topic_id, config)
+            write_file(pool.files, layout.topic_config(prepared), content)
             make_partition_directories(pool, prepared, range(config.partitions))
             if is_directory(pool.files, directory):
                 self._take_in(directory, name)

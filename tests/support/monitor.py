@@ -44,7 +44,7 @@ class MonitorFiles(Files):
         path = self._path[descriptor]
         if path.endswith(".log") and len(data):
             self._check_wal_is_synced(path)
-        if path.endswith("topic.json.tmp"):
+        if "/topic.json" in path:
             self._note_durability(path, bytes(data))
         if len(data):  # else it only makes the file
             with self._lock:

@@ -156,3 +156,57 @@ def test_order_is_kept_through_rolls_retention_compaction_and_deletion(
     broker.delete_topic("t")
     broker.close()
     assert not monitor.broken
+
+
+def test_a_fresh_directory_is_durable_with_eight_syncs(tmp_path: Path) -> None:
+    """One for each file and directory that a power cut may take, and no directory twice."""
+    files = MonitorFiles()
+
+    with Broker(BrokerConfig(tmp_path / "new"), files) as broker:
+        # merkql.json, the names in its directory, and that one's own.
+        assert files.syncs == {"tmp": 1, "directory": 2}
+        first = syncs_of(files, lambda: broker.producer().send("events", b"first"))
+        # topic.json, the names beside it, its directory's own; wal/ and the frame.
+        assert first == {"topic.json": 1, "directory": 3, "wal": 1}
+    assert not files.broken
+
+
+def test_a_partition_is_made_without_a_sync_of_its_own(tmp_path: Path) -> None:
+    files = MonitorFiles()
+    with Broker(BrokerConfig(tmp_path), files) as broker:
+        few = syncs_of(files, lambda: broker.create_topic("few", partitions=1))
+        assert syncs_of(files, lambda: broker.create_topic("many", partitions=50)) == few
+
+
+def test_partitions_that_were_only_looked_at_are_closed_without_a_sync(tmp_path: Path) -> None:
+    with Broker.open(tmp_path, default_partitions=8) as broker:
+        broker.producer().send_batch(over_eight(b"x"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
+    files = MonitorFiles()
+
+    def look() -> None:
+        with Broker(BrokerConfig(tmp_path), files) as broker:
+            for partition in broker.topic("t").partitions():
+                assert partition.read(0).value == b"x"
+                partition.proof(0)
+
+    assert syncs_of(files, look) == {}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    def write_to_one() -> None:
+        with Broker(BrokerConfig(tmp_path), files) as broker:
+            broker.topic("t").partition(0).read(0)
+            broker.producer().send("t", b"y", partition=1)
+
+    write_to_one()
+    assert files.syncs["tail"] == 1  # of eight
+    assert not files.broken
+
+
+def test_a_temporary_broker_sets_no_space_aside() -> None:
+    """Blocks that are given back at once cost more to make and to free than the records do."""
+    with Broker.temporary() as broker:
+        broker.producer().send("events", b"one")
+        files = [path for path in Path(broker.config.path).rglob("*.*") if path.is_file()]
+        assert {path.suffix for path in files} >= {".log", ".index", ".wal"}
+        assert max(path.stat().st_blocks * 512 for path in files) <= 16 << 10

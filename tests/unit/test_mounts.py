@@ -34,6 +34,7 @@ def test_opening_on_a_network_file_system_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mounts, "file_system_type", lambda text, device: "nfs4")
+    monkeypatch.setattr(mounts, "_local", set())
     with caplog.at_level(logging.WARNING, "merkql.storage"):
         mounts.warn_of_network(str(tmp_path))
     assert str(tmp_path) in caplog.text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import stat
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -127,6 +128,15 @@ class FilePool:
             return self.files.next_data(entry.descriptor, position)
         finally:
             self._unpin(entry)
+
+    def size_of(self, path: str) -> int | None:
+        """The file's size in bytes, or None if it is not there; one that is not open stays so."""
+        if path in self._open:
+            return self.size(path)
+        status = self.files.status(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            return self.size(path)  # which says what is wrong with it
+        return status.st_size if status is not None else None
 
     def exists(self, path: str) -> bool:
         return path in self._open or self.files.status(path) is not None

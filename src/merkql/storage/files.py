@@ -105,6 +105,10 @@ class Files:
         if missing > 0:
             self.write(descriptor, bytes(missing), position + size - missing)
 
+    def fill(self, descriptor: int, position: int, zeros: bytes) -> None:
+        """Write zeros, so that a later write there overwrites blocks that are written already."""
+        self.write(descriptor, zeros, position)
+
     def load(self, descriptor: int, position: int, size: int) -> None:
         """Have a range in the page cache; advice only. Reserved space costs no reading: zeros."""
         if hasattr(os, "posix_fadvise"):
@@ -192,6 +196,12 @@ class Files:
     def list_directory(self, path: str) -> list[str]:
         return os.listdir(path)
 
+    def walk_directory(self, path: str) -> Iterator[tuple[str, bool]]:
+        """The path of each entry, and whether it is itself a directory (links not followed)."""
+        with os.scandir(path) as entries:
+            for entry in entries:
+                yield entry.path, entry.is_dir(follow_symlinks=False)
+
     def status(self, path: str) -> os.stat_result | None:
         """What stands at ``path`` itself (links not followed), or None."""
         try:
@@ -228,7 +238,19 @@ class Files:
 
 
 class VolatileFiles(Files):
-    """For data that need not survive the machine: a sync does nothing."""
+    """For data that need not survive the machine: a sync does nothing.
+
+    Nor is space set aside: what has no blocks is quicker to make and to remove.
+    """
+
+    def allocate(self, descriptor: int, position: int, size: int) -> None:
+        """Have the file grow; a full disk is found by whoever writes there."""
+        if position + size > self.size(descriptor):
+            self.truncate(descriptor, position + size)
+
+    def fill(self, descriptor: int, position: int, zeros: bytes) -> None:
+        """Have the file grow: it reads as zeros all the same."""
+        self.allocate(descriptor, position, len(zeros))
 
     def sync(self, descriptor: int) -> None:
         """Nothing: the page cache is as good as the disk while the machine runs."""
@@ -280,13 +302,9 @@ def read_file(files: Files, path: str, size_max: int = 1 << 24) -> bytes:
         files.close(descriptor)
 
 
-def replace_file(files: Files, path: str, content: bytes, *, durable: bool = True) -> None:
-    """Make ``content`` the whole of ``path``: a reader, or a crash, sees the old or the new.
-
-    Durable when it returns, unless ``durable`` is False.
-    """
-    temporary = layout.temporary(path)
-    descriptor = files.open(temporary, write=True, create=True)
+def write_file(files: Files, path: str, content: bytes, *, durable: bool = True) -> None:
+    """Make ``content`` the whole of a file that nobody reads yet; its name is not durable."""
+    descriptor = files.open(path, write=True, create=True)
     try:
         files.truncate(descriptor, 0)
         files.write(descriptor, content, 0)
@@ -294,6 +312,15 @@ def replace_file(files: Files, path: str, content: bytes, *, durable: bool = Tru
             files.sync(descriptor)
     finally:
         files.close(descriptor)
+
+
+def replace_file(files: Files, path: str, content: bytes, *, durable: bool = True) -> None:
+    """Make ``content`` the whole of ``path``: a reader, or a crash, sees the old or the new.
+
+    Durable when it returns, unless ``durable`` is False.
+    """
+    temporary = layout.temporary(path)
+    write_file(files, temporary, content, durable=durable)
     files.rename(temporary, path)
     if durable:
         files.sync_directory(os.path.dirname(path))
@@ -305,13 +332,7 @@ def write_new_file(files: Files, path: str, content: bytes) -> None:
     As ``Files`` makes them: for its owner alone.
     """
     temporary = layout.temporary(path)
-    descriptor = files.open(temporary, write=True, create=True)
-    try:
-        files.truncate(descriptor, 0)
-        files.write(descriptor, content, 0)
-        files.sync(descriptor)
-    finally:
-        files.close(descriptor)
+    write_file(files, temporary, content)
     try:
         files.link(temporary, path)
     finally:
@@ -338,11 +359,9 @@ def remove_tree(files: Files, path: str, *, keep: bool = False) -> None:
 
 
 def _empty(files: Files, path: str) -> None:
-    for name in files.list_directory(path):
-        entry = os.path.join(path, name)
-        status = files.status(entry)
-        if status is not None and stat.S_ISDIR(status.st_mode):
+    for entry, is_directory in list(files.walk_directory(path)):
+        if is_directory:
             _empty(files, entry)
             files.remove_directory(entry)
-        elif status is not None:
+        else:
             files.remove(entry)

@@ -5,7 +5,6 @@ Format: docs/formats/data-directory.md. Knows names only; opens nothing.
 
 from __future__ import annotations
 
-import os
 import re
 
 NAME_LENGTH_MAX = 249  # Kafka's limit for a topic name
@@ -21,6 +20,7 @@ DELETED_PREFIX = ".deleted-"
 NEW_PREFIX = ".new-"
 KEPT_SUFFIX = ".kept"  # of WAL files that recovery could not use up
 TEMPORARY_SUFFIX = ".tmp"
+TREE = "tree"  # a partition's directory of hashes and salts
 
 
 def check_name(name: object, what: str) -> str:
@@ -64,39 +64,39 @@ def is_encoded_name(entry: str) -> bool:
 
 
 def directory_mark(root: str) -> str:
-    return os.path.join(root, "merkql.json")
+    return f"{root}/merkql.json"
 
 
 def writer_lock(root: str) -> str:
-    return os.path.join(root, "lock")
+    return f"{root}/lock"
 
 
 def writer_queue(root: str) -> str:
-    return os.path.join(root, "lock.queue")
+    return f"{root}/lock.queue"
 
 
 def writer_sharers(root: str) -> str:
-    return os.path.join(root, "lock.sharers")
+    return f"{root}/lock.sharers"
 
 
 def writer_alone(root: str) -> str:
-    return os.path.join(root, "lock.alone")
+    return f"{root}/lock.alone"
 
 
 def shared_state(root: str) -> str:
-    return os.path.join(root, "state")
+    return f"{root}/state"
 
 
 def clean_mark(root: str) -> str:
-    return os.path.join(root, "clean")
+    return f"{root}/clean"
 
 
 def wal_directory(root: str) -> str:
-    return os.path.join(root, "wal")
+    return f"{root}/wal"
 
 
 def wal_file(directory: str, number: int) -> str:
-    return os.path.join(directory, f"{number:08d}.wal")
+    return f"{directory}/{number:08d}.wal"
 
 
 def parse_wal_file(name: str) -> int | None:
@@ -105,19 +105,19 @@ def parse_wal_file(name: str) -> int | None:
 
 
 def topics_directory(root: str) -> str:
-    return os.path.join(root, "topics")
+    return f"{root}/topics"
 
 
 def topic_directory(root: str, topic: str) -> str:
-    return os.path.join(root, "topics", file_name(topic))
+    return f"{root}/topics/{file_name(topic)}"
 
 
 def new_topic_directory(root: str, topic_id: bytes) -> str:
-    return os.path.join(root, "topics", NEW_PREFIX + topic_id.hex())
+    return f"{root}/topics/{NEW_PREFIX}{topic_id.hex()}"
 
 
 def deleted_topic_directory(root: str, topic_id: bytes) -> str:
-    return os.path.join(root, "topics", DELETED_PREFIX + topic_id.hex())
+    return f"{root}/topics/{DELETED_PREFIX}{topic_id.hex()}"
 
 
 def parse_topic_id(entry: str, prefix: str) -> bytes | None:
@@ -128,19 +128,19 @@ def parse_topic_id(entry: str, prefix: str) -> bytes | None:
 
 
 def topic_config(topic_directory: str) -> str:
-    return os.path.join(topic_directory, "topic.json")
+    return f"{topic_directory}/topic.json"
 
 
 def partition_directory(topic_directory: str, partition: int) -> str:
-    return os.path.join(topic_directory, str(partition))
+    return f"{topic_directory}/{partition}"
 
 
 def segment(partition_directory: str, first_offset: int) -> str:
-    return os.path.join(partition_directory, f"{first_offset:020d}.log")
+    return f"{partition_directory}/{first_offset:020d}.log"
 
 
 def segment_index(partition_directory: str, first_offset: int) -> str:
-    return os.path.join(partition_directory, f"{first_offset:020d}.index")
+    return f"{partition_directory}/{first_offset:020d}.index"
 
 
 def parse_segment(name: str) -> int | None:
@@ -150,55 +150,55 @@ def parse_segment(name: str) -> int | None:
 
 
 def tree_directory(partition_directory: str) -> str:
-    return os.path.join(partition_directory, "tree")
+    return f"{partition_directory}/{TREE}"
 
 
 def tree_level(tree_directory: str, level: int) -> str:
-    return os.path.join(tree_directory, f"h{level:02d}")
+    return f"{tree_directory}/h{level:02d}"
 
 
 def tree_salts(tree_directory: str) -> str:
-    return os.path.join(tree_directory, "salts")
+    return f"{tree_directory}/salts"
 
 
 def tail_page(partition_directory: str) -> str:
-    return os.path.join(partition_directory, "tail")
+    return f"{partition_directory}/tail"
 
 
 def start_file(partition_directory: str) -> str:
-    return os.path.join(partition_directory, "start")
+    return f"{partition_directory}/start"
 
 
 def checkpoints(partition_directory: str) -> str:
-    return os.path.join(partition_directory, "checkpoints")
+    return f"{partition_directory}/checkpoints"
 
 
 def groups_directory(root: str) -> str:
-    return os.path.join(root, "groups")
+    return f"{root}/groups"
 
 
 def group_directory(root: str, group: str) -> str:
-    return os.path.join(root, "groups", file_name(group))
+    return f"{root}/groups/{file_name(group)}"
 
 
 def group_offsets(group_directory: str) -> str:
-    return os.path.join(group_directory, "offsets")
+    return f"{group_directory}/offsets"
 
 
 def group_lock(group_directory: str) -> str:
-    return os.path.join(group_directory, "lock")
+    return f"{group_directory}/lock"
 
 
 def group_assignment(group_directory: str) -> str:
-    return os.path.join(group_directory, "assignment")
+    return f"{group_directory}/assignment"
 
 
 def group_epochs(group_directory: str) -> str:
-    return os.path.join(group_directory, "epochs")
+    return f"{group_directory}/epochs"
 
 
 def group_epoch(group_directory: str, epoch: int) -> str:
-    return os.path.join(group_directory, "epochs", str(epoch))
+    return f"{group_directory}/epochs/{epoch}"
 
 
 def parse_group_epoch(name: str) -> int | None:
@@ -206,11 +206,11 @@ def parse_group_epoch(name: str) -> int | None:
 
 
 def group_members(group_directory: str) -> str:
-    return os.path.join(group_directory, "members")
+    return f"{group_directory}/members"
 
 
 def group_member(group_directory: str, member: str) -> str:
-    return os.path.join(group_directory, "members", member)
+    return f"{group_directory}/members/{member}"
 
 
 def temporary(path: str) -> str:

@@ -14,11 +14,17 @@ NETWORK_TYPES = frozenset(
 )
 
 
+_local: set[int] = set()  # devices that were looked up and are no reason to warn
+
+
 def warn_of_network(root: str) -> None:
     """Log a warning when ``root`` lies on a network file system; where that cannot be told, not."""
+    device = os.stat(root).st_dev
+    if device in _local:
+        return
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-            kind = file_system_type(file.read(), os.stat(root).st_dev)
+            kind = file_system_type(file.read(), device)
     except FileNotFoundError:
         return  # another operating system
     if kind in NETWORK_TYPES:
@@ -28,6 +34,8 @@ def warn_of_network(root: str) -> None:
             root,
             kind,
         )
+    else:
+        _local.add(device)
 
 
 def file_system_type(mounts: str, device: int) -> str | None:

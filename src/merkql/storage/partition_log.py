@@ -20,6 +20,7 @@ from merkql.errors import CorruptionError, UnknownTopicError, again
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
 from merkql.storage.partition_identity import LogSettings, PartitionId
+from merkql.storage.rolling import measure
 from merkql.storage.segment import (
     ActiveSegment,
     Batches,
@@ -172,7 +173,7 @@ class PartitionLog:
 
     def reserve(self, accumulators: list[RecordAccumulator]) -> None:
         """Set space aside, so that nothing after the sync can fail for it, or raise ``OSError``."""
-        size, count = _measure(accumulators)
+        size, count = measure(accumulators)
         batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
         self.active.reserve(size + batch_count * 64, batch_count)
         if self._space.reserve(self.end_offset, count, salts=self.settings.erasable):
@@ -181,7 +182,7 @@ class PartitionLog:
     def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
         """Encode the group's records, and hash them if they are few; changes nothing."""
         plain = self.settings.compression == "none"
-        size, count = _measure(accumulators)
+        size, count = measure(accumulators)
         salts = os.urandom(SALT_SIZE * count) if self.settings.erasable else b""
         batches = encode(
             accumulators,
@@ -346,7 +347,8 @@ class PartitionLog:
     def close(self) -> None:
         """A clean close: trimmed, durable, and said so on the tail page."""
         page = tail_page.encode(self.tail_state().cleaned()).ljust(tail_page.SIZE, b"\0")
-        if not self.mended and tail_page.read_bytes(self.pool, self.tail_path) == page:
+        is_as_found = not (self.mended or self.active.is_allocated)
+        if is_as_found and tail_page.read_bytes(self.pool, self.tail_path) == page:
             return  # so it was left by another clean close, and nobody wrote since
         with self._sync_lock:
             self.active.trim()
@@ -379,22 +381,3 @@ class PartitionLog:
             except OSError:
                 self.names_unsynced = True
                 raise
-
-    def wants_roll(self, accumulators: list[RecordAccumulator]) -> bool:
-        """Whether the segment is full or old; its age is told by timestamps, as Kafka does."""
-        active = self.active
-        if not active.end_position:
-            return False
-        size, _ = _measure(accumulators)
-        if active.end_position + size > self.settings.segment_bytes:
-            return True
-        newest = accumulators[-1]
-        age_ms = newest.timestamp_ms(len(newest) - 1) - active.first_timestamp_ms()
-        return age_ms > self.settings.segment_age_ms
-
-
-def _measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:
-    """Bytes and records of a group's part, which is most often one call's."""
-    if len(accumulators) == 1:
-        return accumulators[0].size_bytes, len(accumulators[0])
-    return sum(one.size_bytes for one in accumulators), sum(map(len, accumulators))

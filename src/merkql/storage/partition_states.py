@@ -60,6 +60,10 @@ class PartitionStates:
         assert self.turn is not None  # asked of brokers that write
         return self.turn
 
+    def is_live(self, partition: LivePartition) -> bool:
+        """Whether it is known here that somebody wrote to the partition in this session."""
+        return partition in self.writing.live
+
     def opening(self) -> AbstractContextManager[None]:
         """Hold the lead while a partition is opened; nothing to do for who has it."""
         return self._leading()
@@ -95,6 +99,7 @@ class PartitionStates:
                 self.check_opened(log, clean=turn.mark_there)
         # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
         self.logs[log.directory] = log
+        log.seen, _ = turn.versions()
         if log.damage is not None:
             turn.damaged = True
         elif log.is_live:

@@ -32,7 +32,6 @@ from merkql.storage.segment import (
     BatchTuple,
     SealedSegment,
     SegmentEnd,
-    offsets_on_disk,
     scan_segment,
 )
 from merkql.storage.start_file import read_start, write_start
@@ -65,14 +64,16 @@ def open_log(
 
     Everything visible afterwards is durable, except under a clean mark, where it was already.
     """
-    if log.pool.files.status(log.directory) is None:
+    try:
+        names = log.pool.files.list_directory(log.directory)
+    except FileNotFoundError:
         log.give_up(CorruptionError(log.directory, 0, "the partition's directory is missing"))
         logger.error("%s", log.damage)
         return log
-    _remove_leftovers(log)
+    _remove_leftovers(log, names)
     page = tail_page.read(log.pool, log.tail_path)
     start_damage = _take_start(log, page)
-    firsts = offsets_on_disk(log.pool, log.directory)
+    firsts = sorted(o for o in map(layout.parse_segment, names) if o is not None)
     tell_missing_beginning(log, firsts)
     if clean and page is not None and page.clean and _open_clean(log, page, firsts):
         return log
@@ -167,9 +168,9 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
         return False  # a removal failed: it is done now
     pool = log.pool
     index_path = layout.segment_index(log.directory, page.segment_offset)
-    index_size = pool.size(index_path) if pool.exists(index_path) else 0
+    index_size = pool.size_of(index_path) or 0
     if (
-        pool.size(layout.segment(log.directory, page.segment_offset)) != page.position
+        pool.size_of(layout.segment(log.directory, page.segment_offset)) != page.position
         or index_size != page.index_count * ENTRY_SIZE
         or not tree_reaches(log, page.end_offset)
         or _missing_salts(log, page.end_offset) is not None
@@ -190,7 +191,7 @@ def _missing_salts(log: PartitionLog, end_offset: int) -> CorruptionError | None
     if not log.settings.erasable or not end_offset:
         return None
     path = layout.tree_salts(log.tree.directory)
-    size = log.pool.size(path) if log.pool.exists(path) else 0
+    size = log.pool.size_of(path) or 0
     if size >= end_offset * SALT_SIZE:
         return None
     return CorruptionError(path, size, f"{end_offset} records have salts, and some are missing")
@@ -215,11 +216,11 @@ def _begin(log: PartitionLog, promised: int, sections: list[Section]) -> None:
     log.begin_segment(0)
 
 
-def _remove_leftovers(log: PartitionLog) -> None:
-    if log.pool.files.status(log.tree.directory) is None:
+def _remove_leftovers(log: PartitionLog, names: list[str]) -> None:
+    if layout.TREE not in names:
         log.pool.files.make_directory(log.tree.directory)
         log.names_unsynced = True
-    for name in log.pool.files.list_directory(log.directory):
+    for name in names:
         if name.endswith(layout.TEMPORARY_SUFFIX):
             path = f"{log.directory}/{name}"
             logger.info("%s: left by an interrupted operation, removed", path)
@@ -275,7 +276,7 @@ def _index_reaches(log: PartitionLog, first_offset: int, page: TailState) -> boo
     path = layout.segment_index(log.directory, first_offset)
     if not count:
         return page.checkpoint_position == 0
-    if not log.pool.exists(path) or log.pool.size(path) < count * ENTRY_SIZE:
+    if (log.pool.size_of(path) or 0) < count * ENTRY_SIZE:
         return False
     try:
         last = OffsetIndex(log.pool, path, count).entry(count - 1)

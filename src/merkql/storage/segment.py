@@ -173,6 +173,11 @@ class ActiveSegment(Segment):
     def end_position(self) -> int:
         return self._position
 
+    @property
+    def is_allocated(self) -> bool:
+        """Whether space was set aside that ``trim`` gives back."""
+        return bool(self._allocated or self._index_allocated)
+
     def reserve(self, size: int, batch_count: int) -> None:
         """Make sure that so many bytes can be appended without running out of space.
 

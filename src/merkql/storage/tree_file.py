@@ -7,8 +7,6 @@ the records. Format: docs/formats/merkle-log.md.
 
 from __future__ import annotations
 
-import itertools
-
 from merkql._core.frontier import HASH_BYTES, STORED_LEVEL_STRIDE
 from merkql._core.treetop import ROW_BYTES
 from merkql.errors import CorruptionError
@@ -44,10 +42,8 @@ class TreeFiles:
         self._files = files
         self._paths = _Paths(directory)
         self._kept: dict[int, bytes] = {}  # by level: the first hashes of its file
-        # What another process wrote before us may not be synced either: begin with every file.
-        there = itertools.takewhile(lambda level: files.exists(self._paths[level]), LEVELS)
-        self._unsynced = set(there)
-        self._others_wrote = False
+        self._unsynced: set[int] = set()
+        self._others_wrote = True  # and what they wrote before us may not be synced either
 
     def write(self, additions: list[tuple[int, int, bytes]]) -> None:
         """Put hashes in their places: (level, first index, hashes). Durable after `sync`."""
@@ -105,11 +101,8 @@ class TreeFiles:
 
     def sizes(self) -> dict[int, int]:
         """The size in bytes of each level's file, space kept ahead among it."""
-        return {
-            level: self._files.size(path)
-            for level, path in self._paths.items()
-            if self._files.exists(path)
-        }
+        found = ((level, self._files.size_of(self._paths[level])) for level in LEVELS)
+        return {level: size for level, size in found if size is not None}
 
     def truncate(self, size: int) -> None:
         """Cut every file to what a tree of `size` leaves stores; shorter files stay as they are."""

@@ -27,7 +27,7 @@ def tree_reaches(log: PartitionLog, size: int) -> bool:
     level = 0
     while size >> level:
         path = layout.tree_level(log.tree.directory, level)
-        if not log.pool.exists(path) or log.pool.size(path) < (size >> level) * HASH_SIZE:
+        if (log.pool.size_of(path) or 0) < (size >> level) * HASH_SIZE:
             return False
         level += 4
     return True

@@ -71,6 +71,6 @@ class WalFileMaker:
 
     def _fill(self, descriptor: int, size: int) -> None:
         for position in range(0, size, len(ZEROS)):
-            self._files.write(descriptor, ZEROS[: min(len(ZEROS), size - position)], position)
+            self._files.fill(descriptor, position, ZEROS[: min(len(ZEROS), size - position)])
             if position % FILL_BURST == 0 and position:
                 self._files.start_writeback(descriptor, position - FILL_BURST, FILL_BURST)

@@ -16,6 +16,7 @@ from merkql.errors import MerkqlError, UnknownTopicError, WriterFailedError
 from merkql.storage.arrivals import Arrivals
 from merkql.storage.hasher import Hasher
 from merkql.storage.partition_log import PartitionLog, Prepared
+from merkql.storage.rolling import wants_roll
 from merkql.storage.turn import Turn
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ class Writer:
             try:
                 self.turn.lead(log)
                 log.check_writable()
-                if log.wants_roll(accumulators):
+                if wants_roll(log.active, log.settings, accumulators):
                     self.turn.mark_busy()  # whoever finds a roll half done recovers
                     log.roll()
                 log.reserve(accumulators)

@@ -1,0 +1,28 @@
+"""When a segment is at its end: it is full, or old."""
+
+from __future__ import annotations
+
+from merkql._core.accumulator import RecordAccumulator
+from merkql.storage.partition_identity import LogSettings
+from merkql.storage.segment import ActiveSegment
+
+
+def measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:
+    """Bytes and records of a group's part, which is most often one call's."""
+    if len(accumulators) == 1:
+        return accumulators[0].size_bytes, len(accumulators[0])
+    return sum(one.size_bytes for one in accumulators), sum(map(len, accumulators))
+
+
+def wants_roll(
+    active: ActiveSegment, settings: LogSettings, accumulators: list[RecordAccumulator]
+) -> bool:
+    """Whether the records belong in the next segment; age is told by timestamps, as Kafka does."""
+    if not active.end_position:
+        return False
+    size, _ = measure(accumulators)
+    if active.end_position + size > settings.segment_bytes:
+        return True
+    newest = accumulators[-1]
+    age_ms = newest.timestamp_ms(len(newest) - 1) - active.first_timestamp_ms()
+    return age_ms > settings.segment_age_ms
