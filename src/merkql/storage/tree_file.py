@@ -76,13 +76,12 @@ class TreeFiles:
 
         For who checks where they lead: what is missing is left out.
         """
-        read, paths = self._files.read, self._paths
-        return b"".join(
-            [
-                read(paths[level], ROW_BYTES, (index >> level + STORED_LEVEL_STRIDE) * ROW_BYTES)
-                for level in range(0, top, STORED_LEVEL_STRIDE)
-            ]
-        )
+        read, rows, level = self._files.read, b"", 0
+        while level < top:  # twice, mostly: a comprehension costs as much as a read
+            path = self._paths[level]
+            level += STORED_LEVEL_STRIDE
+            rows += read(path, ROW_BYTES, (index >> level) * ROW_BYTES)
+        return rows
 
     def _read(self, level: int, begin: int, end: int) -> bytes:
         path = self._paths[level]
