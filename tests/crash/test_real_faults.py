@@ -80,6 +80,49 @@ def test_a_full_disk_heals_when_a_topic_is_deleted() -> None:
         assert broker.producer().send("other", b"after").offset == 0
 
 
+def leave_no_block(place: Path) -> None:
+    """Of anybody's: what comes next has only what is freed."""
+    with (place / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("limits", [{"max_records": 20}, {"max_bytes": 400_000}], ids=str)
+def test_retention_needs_no_block_of_a_disk_without_one(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    monkeypatch.setattr(Maintenance, "watch_retention", lambda self: None)
+    with mounted("ext4", SMALL) as disk:
+        root = disk.mount_point / "data"
+        with Broker.open(root) as broker:
+            retention = RetentionConfig(**limits)
+            broker.create_topic("t", segment_bytes=256 << 10, retention=retention)
+            acknowledged = fill(broker, "t")
+            leave_no_block(disk.mount_point)
+            start = broker.topic("t").partition(0).start_offset
+            assert broker.apply_retention() > 0
+            assert broker.producer().send("t", b"after").offset == len(acknowledged)
+        with Broker.open(root) as broker:
+            partition = broker.topic("t").partition(0)
+            assert partition.start_offset >= start > 0
+            assert partition.read(len(acknowledged)).value == b"after"
+            partition.verify()
+
+
+def test_a_deletion_needs_no_block_of_a_disk_without_one() -> None:
+    with mounted("ext4", SMALL) as disk:
+        root = disk.mount_point / "data"
+        with Broker.open(root) as broker:
+            broker.create_topic("other")
+            fill(broker, "t")
+            leave_no_block(disk.mount_point)
+            broker.delete_topic("t")
+            assert broker.producer().send("other", b"after").offset == 0
+        with Broker.open(root) as broker:
+            assert broker.topics() == ["other"]
+            assert broker.topic("other").partition(0).read(0).value == b"after"
+
+
 def test_a_disk_that_turns_read_only_is_said_and_reading_goes_on() -> None:
     with mounted("ext4", SMALL) as disk:
         root = disk.mount_point / "data"

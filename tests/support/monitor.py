@@ -141,8 +141,11 @@ class MonitorFiles(Files):
 
     def _is_used(self, path: str) -> bool:
         """Whether a WAL file holds frames; one of zeros is made ahead, in a thread of its own."""
-        with open(path, "rb") as file:
-            return file.read(4) == b"MKWF"
+        try:
+            with open(path, "rb") as file:
+                return file.read(4) == b"MKWF"
+        except FileNotFoundError:  # that thread found the disk full, and took it away again
+            return False
 
     def _note_durability(self, path: str, content: bytes) -> None:
         directory = os.path.dirname(path)

@@ -669,3 +669,26 @@ def test_verifying_a_segment_that_was_cut_hung_and_salvage_found_nothing_lost(
         assert [str(one) for one in damage] == [
             f"{path}: at byte 0: the file is cut short: offsets 0 to 9 are missing"
         ]
+
+
+def test_a_disk_that_was_gone_left_senders_waiting_and_tracebacks_of_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The background thread died each time it asked for the writer role, and was begun again."""
+
+    def gone() -> bool:
+        raise OSError(5, "Input/output error")
+
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        producer.send("t", b"before")
+        with monkeypatch.context() as patch:
+            patch.setattr(broker._engine.turn, "take", gone)
+            patch.setattr(broker._engine.turn, "try_take", lambda: False)
+            with pytest.raises(OSError, match="Input/output"):
+                producer.send("t", b"refused")
+            with pytest.raises(OSError, match="Input/output"):
+                producer.send_nowait("t", b"refused").result(20)
+            with pytest.raises(OSError, match="Input/output"):
+                broker.create_topic("u")
+        assert producer.send("t", b"after").offset == 1

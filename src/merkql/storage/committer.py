@@ -126,19 +126,13 @@ class Committer:
     @property
     def queued_records(self) -> int:
         """How many records nobody has begun to commit."""
-        requests = list(self._queue)
-        return sum(len(records) for request in requests for _, records in list(request.parts))
+        return sum(len(records) for one in list(self._queue) for _, records in list(one.parts))
 
     def close(self) -> None:
         """Refuse what comes now, wait until what came before is committed."""
         with self.exclusive():
-            with self._lock:
-                self.closed = True
-                late = list(self._queue)
-                self._queue.clear()
-            for request in late:
-                request.error = ClosedError("the broker was closed before this was committed")
-            self._finish(late, None)
+            self.closed = True
+            self._refuse(ClosedError("the broker was closed before this was committed"))
         self._background_gate.put(None)
         self._background.join()
 
@@ -209,9 +203,8 @@ class Committer:
     def _rescue(self, own: CommitRequest | None = None) -> None:
         """Take the lead up again where a Ctrl-C struck it from a thread's hand.
 
-        A signal handler may raise between any two steps of a leader. What is left then is found
-        here, by whoever waits for it a second or comes back: nothing is lost, or done twice.
-        ``own``: the request that is waited for.
+        A signal handler may strike anywhere. What is left is found here, by whoever waits a second
+        or comes back: nothing is lost, or done twice. ``own``: the request that is waited for.
         """
         with self._lock:
             if not self._lead_is_lost() if self._leading else not self._is_astray(own):
@@ -294,10 +287,9 @@ class Committer:
         return group
 
     def _finish(self, group: list[CommitRequest], own: CommitRequest | None) -> None:
-        size = 0
+        size = sum(request.size_bytes for request in group)
         for request in group:
             request.done = True
-            size += request.size_bytes
             if request.on_done is not None:
                 request.on_done(request)
             if request.gate is not None and request is not own:
@@ -306,6 +298,14 @@ class Committer:
             self._in_hand = []
             self._queued_bytes -= size
             self._room.notify_all()
+
+    def _refuse(self, error: Exception) -> None:
+        """Tell everybody who is in the queue that it is not done."""
+        with self._lock:
+            late, self._queue = list(self._queue), deque()
+        for request in late:
+            request.error = error
+        self._finish(late, None)
 
     def _hand_over(self) -> None:
         if self._in_hand:
@@ -374,6 +374,8 @@ class Committer:
                     self._write(group, None)
                     ends = self.closed or self._turn.role.is_due
                     group = [] if ends else self._take_group()
+        except OSError as error:  # of the lock files: the disk is gone
+            self._refuse(error)
         finally:
             self._hand_over()
 
