@@ -42,6 +42,10 @@ class Broker:
     """
 
     def __init__(self, config: BrokerConfig, files: Files | None = None) -> None:
+        if not isinstance(config, BrokerConfig):
+            raise TypeError(
+                f"Broker takes a BrokerConfig; Broker.open({config!r}) opens a directory"
+            )
         self.config = config
         self.closed = False
         self._directory = os.path.abspath(os.fspath(config.path))
@@ -222,6 +226,7 @@ class Broker:
 
     def ensure_topic(self, name: str) -> Topic:
         """The topic, created with the defaults if ``auto_create_topics`` allows it."""
+        self._engine.check_open()
         return self._topics.ensure(name)
 
     def committer(self) -> Committer:
@@ -247,6 +252,7 @@ class Broker:
         self._open_ones.discard(closeable)
 
     def __enter__(self) -> Broker:
+        self._engine.check_open()
         return self
 
     def __exit__(self, *error: object) -> None:

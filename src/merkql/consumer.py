@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from merkql._core.record import Record
     from merkql.proved_reading import Verify
 
-RECORDS_UNLIMITED = 1 << 31
 WAIT_SLICE_S = 0.1  # between looks at the group while waiting
 
 
@@ -66,13 +65,13 @@ class Consumer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._auto_commit = arguments.flag("auto_commit", auto_commit)
-        self._max_records = RECORDS_UNLIMITED
+        self._max_records = arguments.COUNT_MAX
         if max_records is not None:
             self._max_records = arguments.count("max_records", max_records)
         self._fetch_max_bytes = arguments.count("fetch_max_bytes", fetch_max_bytes)
         self._broker = broker
         self._arrivals = broker._arrivals
-        self._clock = clock
+        self._clock = arguments.callback("clock", clock)
         timeout_ms = arguments.milliseconds("rebalance_timeout", rebalance_timeout)
         self._group = Group(broker._files.files, broker._groups_directory, group_id, timeout_ms)
         self._positions = Positions(
@@ -136,7 +135,7 @@ class Consumer:
         What others of the group read does not matter; commits are the group's all the same.
         Raises ``UnknownTopicError`` or ``UnknownPartitionError``.
         """
-        names = sorted({arguments.partition(name) for name in partitions})
+        names = arguments.partitions(partitions)
         with self._guard:
             self._round += 1
             self._reading.assign(names)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 from merkql.assignment import Subscription
 from merkql.positions import OFFSET_RESETS, TopicPartition
 from merkql.storage import layout
+from merkql.storage.arguments import check_seconds
 
 if TYPE_CHECKING:
     from merkql.proved_reading import ProvedReading, Verify
 
+COUNT_MAX = 1 << 31  # of records or bytes in one call: more is no limit either
 OnChange = Callable[[list[TopicPartition]], object]
 OnGap = Callable[[TopicPartition, int, int], object]
 _Callback = TypeVar("_Callback", bound="Callable[..., object] | None")
@@ -48,7 +50,7 @@ def integer(name: str, value: int) -> int:
 def count(name: str, value: int) -> int:
     if integer(name, value) < 1:
         raise ValueError(f"{name} is at least 1, not {value}")
-    return value
+    return min(value, COUNT_MAX)
 
 
 def milliseconds(name: str, seconds: float) -> int:
@@ -60,13 +62,8 @@ def milliseconds(name: str, seconds: float) -> int:
 
 
 def seconds_to_wait(timeout: float | None) -> float:
-    if timeout is None:
-        return math.inf
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise TypeError(f"timeout is a number of seconds or None, not {timeout!r}")
-    if not timeout >= 0:  # NaN neither
-        raise ValueError(f"timeout is not negative, but {timeout}; None waits without end")
-    return timeout
+    checked = check_seconds(timeout, "timeout")
+    return math.inf if checked is None else checked
 
 
 def offsets(given: Mapping[tuple[str, int], int]) -> Mapping[tuple[str, int], int]:
@@ -101,6 +98,12 @@ def partition(value: tuple[str, int]) -> TopicPartition:
     if integer("the number of a partition", number) < 0:
         raise ValueError(f"the number of a partition is not negative: {number}")
     return TopicPartition(topic, number)
+
+
+def partitions(given: Iterable[tuple[str, int]]) -> list[TopicPartition]:
+    if not isinstance(given, Iterable):
+        raise TypeError(f"partitions is a list of (topic, number), not {given!r}")
+    return sorted({partition(name) for name in given})
 
 
 def subscription(topics: Iterable[str] | re.Pattern[str]) -> Subscription:

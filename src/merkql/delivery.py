@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import RecordMetadata
 from merkql.errors import again
+from merkql.storage.arguments import check_seconds
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest, Successor
 from merkql.topic import Topic
@@ -98,7 +99,8 @@ class Delivery:
         Raises ``TimeoutError`` after ``timeout`` seconds (the record may still become durable), and
         the error if it was refused.
         """
-        if not self._request.done and not self._request.wait(timeout):
+        seconds = check_seconds(timeout, "timeout")
+        if not self._request.done and not self._request.wait(seconds):
             raise TimeoutError(f"the record was not committed within {timeout} seconds")
         place = self._place
         if self._request.error is not None:

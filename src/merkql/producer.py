@@ -17,6 +17,7 @@ from merkql.delivery import Delivery, Filling, Place, Refusals
 from merkql.errors import ClosedError, RecordTooLargeError, UnknownTopicError, again
 from merkql.partitioners import Partitioner, murmur2
 from merkql.routing import Routed, is_durable, log_of
+from merkql.storage.arguments import check_seconds
 from merkql.storage.committer import Committer
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest
@@ -151,8 +152,7 @@ class Producer:
         With neither keys nor ``partition`` all go to one partition, the next in turn, and the
         offsets are a ``range``. With keys each goes where its key belongs.
         """
-        if not isinstance(values, Sequence) or isinstance(values, (bytes, str)):
-            raise TypeError(f"values is a sequence of values, not {type(values).__name__}")
+        _check_sequences(values=values, keys=keys, timestamps_ms=timestamps_ms)
         self._check_open()
         target = self._broker.ensure_topic(topic)
         if keys is None or partition is not None or target.partition_count == 1:
@@ -272,10 +272,11 @@ class Producer:
 
         Returns how many records are still on their way after ``timeout`` seconds: 0 for none.
         """
+        seconds = check_seconds(timeout, "timeout")
         if self._committer.disowned:
             return 0  # the parent of this fork has them
         with self._lock:
-            self._flushed.wait_for(lambda: not self._undelivered or self._committer.closed, timeout)
+            self._flushed.wait_for(lambda: not self._undelivered or self._committer.closed, seconds)
             return sum(request.count for request in list(self._undelivered))
 
     def close(self) -> None:
@@ -351,6 +352,16 @@ def _check_size(accumulator: RecordAccumulator, log: PartitionLog) -> None:
         )
     if accumulator.largest_size_bytes > log.settings.segment_bytes:
         raise RecordTooLargeError(accumulator.largest_size_bytes, log.settings.segment_bytes)
+
+
+def _check_sequences(**given: object) -> None:
+    for name, value in given.items():
+        if value is None and name != "values":
+            continue
+        # What numpy and pandas have for it is none by name, but has a length and items.
+        is_one = hasattr(type(value), "__len__") and hasattr(type(value), "__getitem__")
+        if not is_one or isinstance(value, (bytes, bytearray, str, Mapping)):
+            raise TypeError(f"{name} is a sequence with one for each record, not {value!r:.60}")
 
 
 def _check_lengths(

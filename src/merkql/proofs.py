@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,7 @@ class Proof:
         proof agrees with itself, and anybody can make such a proof for any record. The root does
         not vouch for `size`: take both from one source.
         """
+        _need_record(record)
         check_inclusion(self, record, root)
 
     def check_leaf(self, root: bytes | None = None) -> None:
@@ -128,6 +129,11 @@ class RangeProof:
 
     def check(self, records: Sequence[Any], root: bytes | None = None) -> None:
         """As `Proof.check`, for all the records at once; a record's `salt` counts if it has one."""
+        if not isinstance(records, Iterable):
+            raise TypeError(f"records is a list of them, not {records!r:.60}")
+        records = list(records)
+        for record in records:
+            _need_record(record)
         places = [record.offset for record in records]
         need(
             places == list(range(self.first, self.first + len(places))), "records in another order"
@@ -219,6 +225,15 @@ def record_from_json(text: str | bytes) -> SavedRecord:
 def checkpoint_text(origin: str, size: int, root: bytes) -> str:
     """What a log signs to say that it has so many records, and this root over them."""
     return f"{origin}\n{size}\n{_base64(check_bytes(root, 'root', 32))}\n"
+
+
+_OF_A_RECORD = ("offset", "timestamp_ms", "key", "value", "headers")
+
+
+def _need_record(value: object) -> None:
+    """Any object will do that has a record's attributes; `check_leaf` is for a record that is gone."""
+    if not all(hasattr(value, name) for name in _OF_A_RECORD):
+        raise TypeError(f"a Record or SavedRecord is needed, not {value!r:.60}")
 
 
 def _holds(check: Callable[..., None], *arguments: Any) -> bool:

@@ -172,6 +172,7 @@ class TopicTable:
 
         A topic created under the name later is another one: old proofs do not speak for it.
         """
+        layout.check_name(name, "topic")
         engine = self._engine
         with engine.exclusive(topics=True), self._lock:
             self._look()

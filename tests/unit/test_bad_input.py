@@ -6,6 +6,7 @@ Every refusal names the thing and the way out; nothing is written and nothing is
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -117,6 +118,17 @@ def _(broker: Broker) -> object:
     return broker.producer(partitioner=lambda key, count: count).send("t", b"v", key=b"k")
 
 
+def sends_values(number: int, **options: object) -> None:
+    CASES[number] = lambda broker: broker.producer().send_values("t", [b"a", b"b"], **options)  # type: ignore[arg-type]
+
+
+sends_values(21, keys="ab")
+sends_values(22, keys=(key for key in (b"a", b"b")))
+sends_values(23, timestamps_ms=5)
+CASES[24] = lambda broker: broker.producer().flush(-1)
+CASES[25] = lambda broker: broker.producer().flush("x")  # type: ignore[arg-type]
+CASES[26] = lambda broker: broker.producer().flush(math.nan)
+
 # Names
 creates(30, "..")
 creates(31, "a/b")
@@ -131,6 +143,9 @@ CASES[39] = lambda broker: broker.delete_topic("nowhere")
 CASES[40] = lambda broker: broker.consumer("../group")
 CASES[41] = lambda broker: broker.consumer("g").subscribe("t")
 CASES[42] = lambda broker: broker.consumer("g").assign([("t", 7)])
+CASES[43] = lambda broker: broker.delete_topic(None)  # type: ignore[arg-type]
+CASES[44] = lambda broker: broker.delete_topic([])  # type: ignore[arg-type]
+CASES[45] = lambda broker: broker.consumer("g").assign(None)  # type: ignore[arg-type]
 
 # Numbers and options
 creates(50, "n", partitions=0)
@@ -150,6 +165,9 @@ CASES[63] = lambda broker: broker.topic("t").partition(2)
 CASES[64] = lambda broker: broker.consumer("g", offset_reset="middle")
 CASES[65] = lambda broker: broker.consumer("g").poll(timeout=-1)
 CASES[66] = lambda broker: broker.consumer("g").poll(max_records=0)
+CASES[67] = lambda broker: broker.consumer("g", clock=5)  # type: ignore[arg-type]
+CASES[68] = lambda broker: RetentionConfig(max_records=1 << 70)
+CASES[69] = lambda broker: BrokerConfig("data", writer_timeout=math.inf)
 
 # Offsets and proofs
 reads(70, "read", 1)
@@ -160,6 +178,15 @@ reads(74, "root", 2)
 reads(75, "proof", 1)
 reads(76, "consistency_proof", 0)
 reads(77, "find", b"short")
+reads(80, "offset_for_timestamp", True)
+for number, given in ((81, 5), (82, None)):
+    CASES[number] = lambda broker, given=given: (  # type: ignore[misc]
+        broker.topic("t").partition(0).proof(0).verify(given)
+    )
+for number, given in ((83, 5), (84, [{}])):
+    CASES[number] = lambda broker, given=given: (  # type: ignore[misc]
+        broker.topic("t").partition(0).prove_range(0, 1).verify(given)
+    )
 
 
 @case(78)
@@ -333,6 +360,8 @@ def test_100_after_close(tmp_path: Path) -> None:
         consumer.poll,
         lambda: partition.read(0),
         lambda: broker.create_topic("n"),
+        lambda: broker.ensure_topic("t"),
+        broker.__enter__,
     ):
         with pytest.raises(ClosedError):
             work()
@@ -343,6 +372,7 @@ def test_101_config_with_options(tmp_path: Path) -> None:
     refusal(102, lambda: Broker.open(tmp_path, colour="red"))
     refusal(103, lambda: BrokerConfig(tmp_path, default_partitions=0))
     refusal(104, lambda: BrokerConfig(5))  # type: ignore[arg-type]
+    refusal(106, lambda: Broker("./events"))  # type: ignore[arg-type]
 
 
 def test_105_names_that_differ_by_case_only_on_a_folding_file_system(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ BROKER_OPTIONS = (
 )
 CONSUMER_OPTIONS = (
     "auto_commit, offset_reset, max_records, fetch_max_bytes, on_gap, rebalance_timeout, "
-    "max_poll_interval, clock"
+    "max_poll_interval, verify, clock"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import gc
+import math
 import os
 import shutil
 import threading
@@ -241,3 +242,24 @@ def test_a_partition_held_by_a_reader_missed_a_change_of_retention(tmp_path: Pat
             topic.alter(retention=RetentionConfig(max_records=5))
             assert (partition.start_offset, partition.end_offset) == (55, 60)
             assert reader.topic("t").config.retention.max_records == 5
+
+
+def test_numbers_larger_than_any_count_or_time_were_an_overflow_error() -> None:
+    """They are no limit."""
+    huge = 1 << 70
+    with Broker.temporary() as broker:
+        broker.create_topic("t")
+        producer = broker.producer()
+        producer.send("t", b"1")
+        for options in ({"max_records": huge}, {"fetch_max_bytes": huge}):
+            with broker.consumer("g", auto_commit=False, **options) as consumer:  # type: ignore[arg-type]
+                consumer.subscribe(["t"])
+                assert len(consumer.poll(1e300, huge)) == 1
+        partition = broker.topic("t").partition(0)
+        assert len(partition.fetch(0, max_records=huge, max_bytes=huge)) == 1
+        assert len(partition.salvage(0, huge).records) == 1
+        for timeout in (math.inf, 1e30, None):
+            assert producer.send_nowait("t", b"x").result(timeout).topic == "t"
+            assert producer.flush(timeout) == 0
+        with pytest.raises(ValueError, match="None waits without end"):
+            producer.send_nowait("t", b"x").result(-1)

@@ -1,6 +1,8 @@
-"""Checks the offsets and counts that a partition is asked about."""
+"""Checks the offsets, counts and times that callers give."""
 
 from __future__ import annotations
+
+import threading
 
 
 def check_offset(value: object, name: str) -> None:
@@ -24,3 +26,14 @@ def check_range(start: int, stop: int) -> None:
     check_offset(stop, "stop")
     if stop < start:
         raise ValueError(f"stop is at least start, {start}, not {stop}")
+
+
+def check_seconds(value: float | None, name: str) -> float | None:
+    """A number of seconds to wait; None, also for more than the system can count: without end."""
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+    if not value >= 0:  # NaN neither
+        raise ValueError(f"{name} is not negative, but {value}; None waits without end")
+    return value if value < threading.TIMEOUT_MAX else None

@@ -17,7 +17,7 @@ from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.segment import SealedSegment, Segment
 
 FETCH_BYTES = 1 << 20
-RECORDS_UNLIMITED = 1 << 31
+UNLIMITED = 1 << 31  # records, or bytes, of one call
 BUFFERS_KEPT = 4
 ENTRY_SLACK_BYTES = 512  # read beyond where a record should end, for those longer than others
 BATCH_BYTES_MIN = 16 << 10  # less room than this is not worth another read
@@ -89,7 +89,8 @@ class Fetcher:
         entry = with_index(log, segment, lambda s: s.locate(offset))
         if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
             raise missing_offsets(log.directory, segment.end_offset, stop)
-        size = limits.max_bytes or segment.batch_at(entry.position).size
+        room = max(FETCH_BYTES, segment.end_position - entry.position)  # of so much there is use
+        size = min(limits.max_bytes or segment.batch_at(entry.position).size, room)
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
         try:

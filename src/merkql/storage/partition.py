@@ -14,7 +14,7 @@ from merkql.storage import retention as retaining
 from merkql.storage.arguments import check_offset, check_positive, check_range
 from merkql.storage.fetching import (
     FETCH_BYTES,
-    RECORDS_UNLIMITED,
+    UNLIMITED,
     Fetcher,
     FetchLimits,
     read_quickly,
@@ -112,7 +112,7 @@ class Partition:
         return records
 
     def fetch(
-        self, offset: int, *, max_records: int = RECORDS_UNLIMITED, max_bytes: int = FETCH_BYTES
+        self, offset: int, *, max_records: int = UNLIMITED, max_bytes: int = FETCH_BYTES
     ) -> list[Record]:
         """Records from ``offset`` on: at least one if there is any, within about ``max_bytes``.
 
@@ -122,7 +122,7 @@ class Partition:
         check_offset(offset, "offset")
         check_positive(max_records, "max_records")
         check_positive(max_bytes, "max_bytes")
-        limits = FetchLimits(max_records, max_bytes)
+        limits = FetchLimits(min(max_records, UNLIMITED), min(max_bytes, UNLIMITED))
         return self._with_log(
             lambda log: self._fetcher.fetch(log, offset, self._start_of(log), limits)
         )
@@ -247,7 +247,7 @@ class Partition:
 
         Milliseconds since 1970, UTC; None when there is no such record.
         """
-        if not isinstance(timestamp_ms, int):
+        if not isinstance(timestamp_ms, int) or isinstance(timestamp_ms, bool):
             raise TypeError(f"a timestamp is an int of milliseconds, not {timestamp_ms!r}")
         wanted = max(-(1 << 63), min(timestamp_ms, (1 << 63) - 1))
         return self._with_log(

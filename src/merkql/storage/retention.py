@@ -60,8 +60,10 @@ class RetentionConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"retention {name} is an int or None, not {value!r}")
-            if not 0 < value < 1 << 63:
+            if value < 1:
                 raise ValueError(f"retention {name} is at least 1 (or None), not {value}")
+            if value >= 1 << 63:
+                raise ValueError(f"retention {name} is less than 2**63 (or None), not {value}")
 
 
 NO_LIMITS = RetentionConfig()

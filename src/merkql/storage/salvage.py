@@ -12,6 +12,8 @@ from merkql.storage.gaps import missing_offsets
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.segment import Segment, scan_segment
 
+OFFSETS_MAX = 1 << 62  # no partition has as many
+
 
 @dataclass(slots=True)
 class SalvagedRange:
@@ -62,7 +64,7 @@ def _salvage_segment(
                     log.id.topic,
                     log.id.index,
                     first_offset=start,
-                    stop_offset=1 << 62 if stop is None else stop,
+                    stop_offset=OFFSETS_MAX if stop is None else min(stop, OFFSETS_MAX),
                     max_records=1 << 31,
                 ).records
         assert run is not None  # a scan yields at least once
