@@ -333,3 +333,23 @@ def test_who_finds_another_lock_file_waits_until_the_holder_of_the_old_one_knows
     assert waited == [REPLACED_S] * 2
     for role in (one, other):
         role.close()
+
+
+def test_who_lost_the_role_in_a_long_piece_of_work_tells_nobody_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It told where the log stood when it began, over what another had written since."""
+    monkeypatch.setattr(turn, "STOPPED_S", -1.0)  # every moment is long
+    path = layout.writer_lock(str(tmp_path))
+    with Broker.open(tmp_path) as one:
+        one.create_topic("t")
+        with (
+            pytest.raises(WriterFailedError, match="lock file was removed or replaced"),
+            one._engine.exclusive(),
+        ):
+            os.replace(path, path + ".old")
+            with Broker.open(tmp_path) as other:
+                offsets = [other.producer().send("t", b"%d" % i).offset for i in range(2)]
+        assert offsets == [0, 1]
+        assert one.producer().send("t", b"goes on").offset == 2
+        assert one.topic("t").partition(0).verify().end_offset == 3

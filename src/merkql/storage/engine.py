@@ -174,7 +174,7 @@ class Engine:
             try:
                 yield
             finally:
-                self.turn.publish(topics=topics)
+                self.turn.conclude(topics=topics)
 
     @property
     def topics_version(self) -> int | None:

@@ -25,6 +25,7 @@ from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.storage")
 KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.005  # for who waited in line, by how long it waited
+LINE_INTERVAL_S = 0.0005  # how often who writes alone looks whether anybody waits
 LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
 STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
 REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # until who has a lock file of before knows it
@@ -44,6 +45,7 @@ class WriterRole:
         self.exclusive = False
         self._maybe_held = False  # set before the system is asked: an interruption may come between
         self._keep_until = self._looked_at = 0.0
+        self._nobody_until = 0.0  # waits in line, as far as we look
         self._inode = 0
         self._role = self._queue = self._sharers = self._alone = -1
         _all.add(self)  # first: another thread may fork while this one opens a directory
@@ -83,13 +85,20 @@ class WriterRole:
         return DirectoryLockedError(self._root, holders_of(layout.writer_sharers(self._root)))
 
     def try_take(self) -> bool:
-        """Take the role if it is free and nobody waits for it."""
+        """Take the role if it is free and nobody waits for it, or did a moment ago."""
         if self.held:
             return True
+        now = time.monotonic()
+        if now < self._nobody_until:
+            if not self._try_lock(look=False):
+                self._nobody_until = 0.0
+            return self.held
         if not self._files.lock(self._queue, wait=False):
             return False
         try:
-            return self._try_lock(look=False)
+            if self._try_lock(look=False):
+                self._nobody_until = now + LINE_INTERVAL_S
+            return self.held
         finally:
             self._files.unlock(self._queue)
 
@@ -99,6 +108,7 @@ class WriterRole:
         It cannot be interrupted: not for a thread of a caller's.
         """
         began = time.monotonic()
+        self._nobody_until = 0.0
         while not self.held:
             if self._queue < 0:
                 return False
@@ -155,6 +165,7 @@ class WriterRole:
         if self.exclusive:
             return False
         if not self._files.lock(self._queue, wait=False):
+            self._nobody_until = 0.0
             return True
         self._files.unlock(self._queue)
         return False
@@ -199,8 +210,9 @@ class WriterRole:
     def is_in_place(self) -> bool:
         """Whether the lock file that is held is still the one that others would ask for."""
         status = self._files.status(layout.writer_lock(self._root))
-        self._looked_at = time.monotonic()
-        return status is not None and status.st_ino == self._inode
+        found = status is not None and status.st_ino == self._inode
+        self._looked_at = time.monotonic() if found else 0.0  # else the next turn looks again
+        return found
 
     def _open(self) -> None:
         for path in (layout.writer_queue(self._root), layout.writer_sharers(self._root)):

@@ -225,6 +225,11 @@ class Turn:
         for log in led:
             log.seen, log.led = self._version, False
 
+    def conclude(self, *, topics: bool) -> None:
+        """``publish`` after a piece of work that may have taken long; unless ``check`` refuses."""
+        self.check()
+        self.publish(topics=topics)
+
     def say_failed(self) -> bool:
         """Have whoever writes next recover if a sync failed here, unless somebody did already."""
         if self.failed and not self._failure_mended:
