@@ -43,9 +43,7 @@ class Broker:
 
     def __init__(self, config: BrokerConfig, files: Files | None = None) -> None:
         if not isinstance(config, BrokerConfig):
-            raise TypeError(
-                f"Broker takes a BrokerConfig; Broker.open({config!r}) opens a directory"
-            )
+            raise TypeError(f"a BrokerConfig is needed; Broker.open({config!r}) opens a directory")
         self.config = config
         self.closed = False
         self._directory = os.path.abspath(os.fspath(config.path))

@@ -55,9 +55,7 @@ class BrokerConfig:
         if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
             raise TypeError(f"writer_timeout is a number of seconds, not {timeout!r}")
         if not 0 < timeout < 1e6:
-            raise ValueError(
-                f"writer_timeout is more than 0 and less than 1e6 seconds, not {timeout}"
-            )
+            raise ValueError(f"writer_timeout is more than 0 and less than 1e6, not {timeout}")
         count = self.default_partitions
         if not isinstance(count, int) or isinstance(count, bool):
             raise TypeError(f"default_partitions is an int, not {count!r}")

@@ -227,8 +227,14 @@ class Positions:
             target,
         )
         place.position = target
-        if self._on_gap is not None:
+        if self._on_gap is None:
+            return
+        try:
             self._on_gap(place.name, position, target)
+        except BaseException:
+            if place.position == target:  # not moved by it
+                place.position = position  # so that the gap is told again
+            raise
 
     def _begin(self, place: Place, committed: Offsets) -> None:
         """Find out where to begin: what was committed, else as ``offset_reset`` says."""

@@ -231,7 +231,7 @@ _OF_A_RECORD = ("offset", "timestamp_ms", "key", "value", "headers")
 
 
 def _need_record(value: object) -> None:
-    """Any object will do that has a record's attributes; `check_leaf` is for a record that is gone."""
+    """Any object will do that has these; `check_leaf` is for a record that is gone."""
     if not all(hasattr(value, name) for name in _OF_A_RECORD):
         raise TypeError(f"a Record or SavedRecord is needed, not {value!r:.60}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, BrokerConfig, ProducerRecord, RetentionConfig
+from merkql import Broker, BrokerConfig, ProducerRecord, RetentionConfig, TopicPartition
 from merkql.storage.files import Files
 
 DEADLINE_S = 10.0  # no test waits that long unless it fails
@@ -263,3 +263,25 @@ def test_numbers_larger_than_any_count_or_time_were_an_overflow_error() -> None:
             assert producer.flush(timeout) == 0
         with pytest.raises(ValueError, match="None waits without end"):
             producer.send_nowait("t", b"x").result(-1)
+
+
+def test_a_gap_was_never_told_again_when_on_gap_raised_once() -> None:
+    gaps: list[tuple[int, int]] = []
+
+    def on_gap(partition: TopicPartition, position: int, following: int) -> None:
+        gaps.append((position, following))
+        if len(gaps) == 1:
+            raise ValueError("not now")
+
+    with Broker.temporary() as broker:
+        broker.create_topic("t", retention=RetentionConfig(max_records=10))
+        broker.producer().send_values("t", [b"x"] * 5)
+        consumer = broker.consumer("g", on_gap=on_gap)
+        consumer.assign([("t", 0)])
+        assert len(consumer.poll(0, 1)) == 1
+        broker.producer().send_values("t", [b"x"] * 50)
+        with pytest.raises(ValueError, match="not now"):
+            consumer.poll()
+        assert consumer.position(("t", 0)) == 1
+        assert consumer.poll()[0].offset == 45
+        assert gaps == [(1, 45), (1, 45)]
