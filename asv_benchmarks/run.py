@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import distributions
 import rows
 from benchmarks import disk, logs
 
@@ -31,6 +32,7 @@ TURN_SECONDS = {"full": 0.25, "quick": 0.06, "toy": 0.0}
 IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
 HEADER = ("row", "merkql", "floor", "ratio", "peers", "aim", "met")
 WIDTHS = (38, 12, 22, 7, 44, 36, 0)
+LATENCY = "latency"  # the title of the distributions, for --rows
 
 
 @dataclass
@@ -186,7 +188,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short turns and small logs")
     parser.add_argument("--toy", action="store_true", help="smallest sizes: only that it runs")
-    parser.add_argument("--rows", default="", help="only rows whose title matches this pattern")
+    parser.add_argument("--rows", default="", help="only rows whose title matches this")
     parser.add_argument("--dir", default=".", help="where to write: a real disk, never tmpfs")
     parser.add_argument("--json", help="also write every figure to this file")
     return parser.parse_args(arguments)
@@ -209,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if re.search(chosen.rows, row.title):
                 results.append(measure(row, mode))
                 print(line_of(results[-1]), flush=True)
+        if re.search(chosen.rows, LATENCY):
+            print("", *distributions.report(mode), sep="\n", flush=True)
         logs.log_of.cache_clear()  # its logs go with the directory
     if chosen.json:
         text = json.dumps([as_json(measured) for measured in results], indent=1)

@@ -101,6 +101,29 @@ def test_table_prints_figures_and_keeps_them(
     ]
 
 
+def test_latencies_are_drawn_and_their_pauses_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, latency = importlib.import_module("run"), importlib.import_module("benchmarks.latency")
+    monkeypatch.setattr(run, "IN_MEMORY", set())
+    assert run.main(["--toy", "--rows", "^latency$", "--dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for load in latency.LOADS:
+        assert f"durable sends, {load}: " in printed
+    assert printed.count("  p99.9 ") == 2
+    assert printed.count("#") > 100
+
+    distribution = importlib.import_module("benchmarks.distribution")
+    sends, probe = distribution.Distribution(), distribution.Distribution()
+    ms = 1_000_000
+    for begin, end in ((0, 1 * ms), (100 * ms, 180 * ms), (300 * ms, 400 * ms)):
+        sends.note(begin, end)
+    for begin, end in ((90 * ms, 120 * ms), (140 * ms, 165 * ms), (390 * ms, 430 * ms)):
+        probe.note(begin, end)
+    assert distribution.unexplained(sends, probe) == [(300 * ms, 400 * ms)]
+    assert [sends.seconds(name) for name in ("p50", "max")] == [0.08, 0.1]
+
+
 def test_table_refuses_a_directory_in_memory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
