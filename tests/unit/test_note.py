@@ -154,6 +154,7 @@ def test_what_is_not_a_note_is_refused(data: bytes) -> None:
         PETER.replace("ARpc", "Bhpc"),  # type 6
         "k+00000000+AAAA",
         "k+00000000+%%%%",
+        PETER.replace("PeterNeumann", "Peter\udc80"),  # as a command line gives what is not UTF-8
     ],
 )
 def test_what_is_not_a_public_key_is_refused(text: str) -> None:
