@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, CorruptionError, HistoryError, NoSigningKeyError
+from merkql import Broker, CorruptionError, HistoryError, KeptCheckpoint, NoSigningKeyError
 from merkql.storage.checkpoint_file import CHECKPOINT, CheckpointFile, Frame
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
@@ -405,6 +405,24 @@ def test_what_came_to_a_checkpoint_is_kept_with_it(tmp_path: Path, key: str) -> 
     assert second.size == 3
     frames = CheckpointFile(FilePool(Files()), str(tmp_path / "data/topics/t/0")).frames()
     assert [frame.kind for frame in frames] == [1, 2, 3, 1]
+
+
+def test_a_hundred_signatures_more_made_a_kept_checkpoint_unreadable(
+    tmp_path: Path, key: str
+) -> None:
+    with Broker.open(tmp_path / "data", signing_key=key) as broker:
+        send(broker, 5)
+        partition = partition_of(broker)
+        kept = partition.checkpoint()
+        stranger = SigningKey.generate("s")
+        lines = [stranger.named(f"s{at}").sign(kept.text) for at in range(100)]
+        crowded = parse_note(kept.note).with_signatures(lines[1:])
+        partition.keep(KeptCheckpoint.of_note(crowded.encode(), kept.time_ms))
+        more = parse_note(kept.note).with_signatures(lines[:1])
+        with pytest.raises(ValueError, match="more than 100 signatures"):
+            partition.keep(KeptCheckpoint.of_note(more.encode(), kept.time_ms))
+        send(broker, 1)
+        assert partition.checkpoint().size == 6
 
 
 def test_records_of_topics_that_do_not_sync_are_synced_first(tmp_path: Path, key: str) -> None:

@@ -262,6 +262,15 @@ def test_a_state_that_is_damaged_is_not_taken_for_none(log: Log) -> None:
         log.look()
 
 
+def test_a_pointer_that_is_damaged_is_told(log: Log) -> None:
+    log.grow(5)
+    log.look()
+    (path,) = log.state.glob("*.source")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(CorruptionError, match="not the origin of a log"):
+        log.look()
+
+
 def test_metrics_for_prometheus(log: Log) -> None:
     log.grow(5)
     text = prometheus([log.look()])

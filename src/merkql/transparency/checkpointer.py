@@ -158,7 +158,8 @@ class Checkpointer:
     def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
         """Keep the signatures and timestamps that came to a checkpoint since it was made.
 
-        Durable when it returns. ``ValueError`` for a checkpoint that is not kept here.
+        Durable when it returns. ``ValueError`` for a checkpoint that is not kept here, or for more
+        signatures than a note may have.
         """
         with self._engine.exclusive():
             file = CheckpointFile(log.pool, log.directory)
@@ -168,7 +169,7 @@ class Checkpointer:
                 raise ValueError(f"{checkpoint} is not among those kept here")
             (kept,) = same
             before, given = parse_note(kept.note), parse_note(checkpoint.note)
-            note = before.with_signatures(given.signatures)
+            note = parse_note(before.with_signatures(given.signatures).encode())  # not too many
             time_ms = self._engine.now_ms()
             self._engine.unsay_clean()
             if note != before:

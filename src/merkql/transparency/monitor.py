@@ -183,6 +183,9 @@ class Monitor:
             return read_file(self._files, self._pointer(source)).decode()
         except FileNotFoundError:
             return ""
+        except UnicodeDecodeError:
+            reason = "not the origin of a log; put it back, or remove it"
+            raise CorruptionError(self._pointer(source), 0, reason) from None
 
     def _load(self, origin: str) -> _State:
         path = self._path(origin)
