@@ -7,8 +7,8 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest
 SOURCES = $(wildcard src/merkql/_core/*.pyx src/merkql/_core/*.pxd src/merkql/_core/c/*)
 
-.PHONY: demo demo-workers build debug test test-slow crash crash-all soak fuzz bench lint fix docs \
-    wheels clean
+.PHONY: demo demo-workers build debug test test-slow crash crash-all soak fuzz bench bench-quick \
+    dashboard lint fix docs wheels clean
 
 demo: build
 	$(BIN)/python examples/flights.py
@@ -48,6 +48,19 @@ fuzz: build
 
 bench: build $(VENV)/bench
 	$(BIN)/python asv_benchmarks/run.py
+
+bench-quick: build $(VENV)/bench
+	$(BIN)/python asv_benchmarks/run.py --quick
+
+# Pages of the benchmarks over the last commits, in .asv/html. Fewer: `make dashboard COMMITS=2
+# BENCH=opening ASV_FLAGS=--quick`. asv says 2 where a benchmark does not run on an older commit.
+COMMITS ?= 5
+BENCH ?= .
+dashboard: build $(VENV)/bench
+	cd asv_benchmarks && $(abspath $(BIN))/asv machine --yes
+	cd asv_benchmarks && $(abspath $(BIN))/asv run $(ASV_FLAGS) --launch-method spawn \
+		--bench "$(BENCH)" HEAD~$(COMMITS)..HEAD || test $$? -eq 2
+	cd asv_benchmarks && $(abspath $(BIN))/asv publish
 
 lint: build $(VENV)/lint
 	$(BIN)/ruff check --quiet
