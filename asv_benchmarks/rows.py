@@ -154,6 +154,10 @@ def process_rows() -> list[Row]:
         Row("a hand-over, beside the sync", SECONDS, Subject("processes.HandOver.track_seconds"),
             {}, (at_most(150e-6),))
     )  # fmt: skip
+    rows.append(
+        Row("open and close beside 3 writers", SECONDS,
+            Subject("processes.OpenBeside.track_seconds"), {}, (at_most(50e-3),))
+    )  # fmt: skip
     for moment in takeover.MOMENTS:
         ours = Subject("takeover.TakeOver.track_seconds", (moment,))
         rows.append(Row(f"goes on, kill {moment}", SECONDS, ours, {}, (at_most(50e-3),)))
