@@ -23,7 +23,7 @@ def log_of(topic: Topic, index: int) -> PartitionLog:
     """The partition's state; ``UnknownTopicError`` if its topic was deleted."""
     if topic.deleted:
         raise UnknownTopicError(topic.name, "it was deleted")
-    log: AnyLog = topic.known_log(index)
+    log: AnyLog = topic._known_log(index)
     assert isinstance(log, PartitionLog)
     return log
 

@@ -23,6 +23,7 @@ from merkql.storage.file_pool import FilePool
 from merkql.storage.files import read_file, replace_file
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
+from merkql.storage.partition_directories import make_partition_directories
 from merkql.storage.partition_identity import LogSettings, PartitionId
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.partition_owner import CheckpointMaker
@@ -67,6 +68,23 @@ class TopicConfig:
             raise TypeError(f"erasable is a bool, not {self.erasable!r}")
 
 
+class _Owner:
+    """What a partition asks of its topic, and users do not."""
+
+    def __init__(self, topic: Topic) -> None:
+        self._topic = topic
+        self.open_log = topic._open_log
+        self.exclusive = topic._exclusive
+
+    @property
+    def retention(self) -> RetentionConfig:
+        return self._topic._retention
+
+    @property
+    def checkpointer(self) -> CheckpointMaker:
+        return self._topic._owner.checkpointer
+
+
 class Topic:
     """A named set of partitions. Safe to share between threads."""
 
@@ -78,6 +96,7 @@ class Topic:
         self._set_config(config)
         self._logs: list[Any] = [None] * config.partitions
         self._lock = threading.Lock()
+        self._for_partitions = _Owner(self)
         self._partitions = [self._make_partition(name, i) for i in range(config.partitions)]
         self.name = name
         self.id = topic_id
@@ -98,7 +117,7 @@ class Topic:
         return self._retention
 
     @property
-    def has_limits(self) -> bool:
+    def _has_limits(self) -> bool:
         """Whether retention takes anything away."""
         return self._retention is not NO_LIMITS
 
@@ -123,7 +142,7 @@ class Topic:
         """Make it ``count`` partitions in all. Keys then route differently; records stay."""
         _check_int(count, "the number of partitions", 1, PARTITIONS_MAX)
         self._check_count(count)
-        with self.exclusive(topics=True):
+        with self._exclusive(topics=True):
             self._check_count(count)  # another process may have added some
             added = range(len(self._partitions), count)  # a missing one of before is damage
             make_partition_directories(self._owner.pool, self._directory, added)
@@ -154,27 +173,27 @@ class Topic:
             "segment_bytes": segment_bytes,
             "segment_age_ms": segment_age_ms,
         }
-        with self.exclusive(topics=True):
+        with self._exclusive(topics=True):
             for index in range(len(self._logs)):
-                log = self.open_log(index)
+                log = self._open_log(index)
                 if isinstance(log, PartitionLog) and log.damage is None:
                     keep_start(log, visible_start(log, self.retention, self._owner.now_ms()))
                     if durability == "fsync":
                         log.sync_point()  # what was visible before is held to the same
             self._change(**{name: value for name, value in given.items() if value is not None})
-        if self.has_limits:
+        if self._has_limits:
             self._owner.watch_retention()
 
-    def open_log(self, index: int) -> AnyLog:
+    def _open_log(self, index: int) -> AnyLog:
         """The state of one partition; for the engine."""
         self._owner.check_open()
         if self.deleted:
             raise UnknownTopicError(self.name, "it was deleted")
-        log = self.known_log(index)
+        log = self._known_log(index)
         self._owner.partitions.freshen(log)
         return log
 
-    def known_log(self, index: int) -> AnyLog:
+    def _known_log(self, index: int) -> AnyLog:
         """The state of one partition as this process knows it; for who brings it up to date."""
         log: AnyLog | None = self._logs[index]
         if log is None:
@@ -187,20 +206,15 @@ class Topic:
                     log = self._logs[index] = self._owner.partitions.open_log(self._new_log(index))
         return log
 
-    @property
-    def checkpointer(self) -> CheckpointMaker:
-        """What signs for its partitions."""
-        return self._owner.checkpointer
-
-    def recover_log(self, index: int) -> None:
+    def _recover_log(self, index: int) -> None:
         """Open a partition, again if need be, and mend it; by who is ``opening``."""
         log = self._logs[index]
         if isinstance(log, PartitionLog):
             self._owner.partitions.reopen(log)
         else:
-            self.known_log(index)
+            self._known_log(index)
 
-    def retire(self) -> None:
+    def _retire(self) -> None:
         """The topic is being deleted: nothing of it is opened any more."""
         with self._lock:
             self.deleted = True
@@ -213,13 +227,13 @@ class Topic:
         """Where the topic's files are."""
         return self._directory
 
-    def is_current(self) -> bool:
+    def _is_current(self) -> bool:
         """Whether the configuration on disk is the one that was read."""
         return self._signature == _signature(self._owner.pool, self._directory)
 
     def _is_here(self) -> bool:
         """Whether no other process deleted the topic; only that can make it another one."""
-        if not self.deleted and not self.is_current():
+        if not self.deleted and not self._is_current():
             try:
                 _, found, _ = read_topic(self._owner.pool, self._directory)
             except FileNotFoundError:
@@ -227,15 +241,15 @@ class Topic:
             except MerkqlError:
                 found = self.id  # nobody can tell; who asks for the topic is told
             if found != self.id:
-                self.retire()
+                self._retire()
         return not self.deleted
 
-    def opened_logs(self) -> list[PartitionLog]:
+    def _opened_logs(self) -> list[PartitionLog]:
         """The partitions that were used since the broker opened."""
         return [log for log in self._logs if isinstance(log, PartitionLog)]
 
     @contextmanager
-    def exclusive(self, *, topics: bool = False) -> Iterator[None]:
+    def _exclusive(self, *, topics: bool = False) -> Iterator[None]:
         """Hold the writer still; ``ReadOnlyError`` where nothing may be written."""
         if self._owner.read_only:
             raise ReadOnlyError("the broker was opened with read_only=True")
@@ -244,16 +258,16 @@ class Topic:
                 raise UnknownTopicError(self.name, "it was deleted")
             yield
 
-    def apply_retention(self) -> int:
+    def _apply_retention(self) -> int:
         """Apply retention to every partition; the bytes freed. By the leader only."""
         freed = 0
         for index in range(len(self._logs)):
-            log = self.open_log(index)
+            log = self._open_log(index)
             if isinstance(log, PartitionLog) and log.damage is None:
                 freed += apply_retention(log, self.retention, self._owner.now_ms())
         return freed
 
-    def reload(self) -> None:
+    def _reload(self) -> None:
         """Take in what another process made of the topic's configuration."""
         _, _, config = read_topic(self._owner.pool, self._directory)
         with self._lock:
@@ -266,7 +280,7 @@ class Topic:
         self._tell_logs()
 
     def _make_partition(self, name: str, index: int) -> Partition:
-        return Partition(self, name, index, self._owner.now_ms)
+        return Partition(self._for_partitions, name, index, self._owner.now_ms)
 
     def _open_beside(self, index: int) -> AnyLog | None:
         """The state of a partition where nothing has to be mended for it; with the lock held."""
@@ -320,25 +334,11 @@ class Topic:
     def _tell_logs(self) -> None:
         """Have the open partitions written as the configuration says now."""
         config = self._config
-        for log in self.opened_logs():
+        for log in self._opened_logs():
             log.settings.compression = config.compression
             log.settings.segment_bytes = config.segment_bytes
             log.settings.segment_age_ms = config.segment_age_ms
             log.settings.durable = config.durability == "fsync"
-
-
-def make_partition_directories(pool: FilePool, topic_directory: str, indexes: range) -> None:
-    """Directories for new partitions; their names are durable, as recovery makes what is in them.
-
-    Each begins with an empty tail page: copies that leave out empty directories keep it.
-    """
-    for index in indexes:
-        directory, files = layout.partition_directory(topic_directory, index), pool.files
-        for path in (directory, layout.tree_directory(directory)):
-            if files.status(path) is None:  # else left by an interrupted addition
-                files.make_directory(path)
-        files.close(files.open(layout.tail_page(directory), write=True, create=True))
-    pool.files.sync_directory(topic_directory)
 
 
 def write_topic(

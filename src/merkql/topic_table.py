@@ -19,6 +19,7 @@ from merkql.storage import layout
 from merkql.storage.engine import Engine
 from merkql.storage.entries import is_directory, topic_entries
 from merkql.storage.files import remove_leftover, remove_tree, write_file
+from merkql.storage.partition_directories import make_partition_directories
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.shared_state import LivePartition
 from merkql.topic import Topic, TopicConfig, encode_topic, make_partition_directories, read_topic
@@ -55,7 +56,7 @@ class TopicTable:
         for topic_id, partition in wanted:
             topic = by_id.get(topic_id)
             if topic is not None and partition < len(topic.partitions()):
-                topic.recover_log(partition)
+                topic._recover_log(partition)
             elif topic_id not in deleted:
                 logger.warning("the write-ahead log names a topic %s", topic_id.hex())
         self._engine.start_writing(set(deleted))
@@ -80,7 +81,7 @@ class TopicTable:
         for topic_id, index in partitions:
             topic = by_id.get(topic_id)
             if topic is not None and index < topic.partition_count:
-                log = topic.known_log(index)
+                log = topic._known_log(index)
                 assert isinstance(log, PartitionLog)  # the engine asks only where it writes
                 logs.append(log)
         return logs
@@ -108,9 +109,9 @@ class TopicTable:
         freed = 0
         errors = []
         with self._engine.exclusive():
-            for topic in [one for one in self.topics() if one.has_limits]:
+            for topic in [one for one in self.topics() if one._has_limits]:
                 try:
-                    freed += topic.apply_retention()
+                    freed += topic._apply_retention()
                 except (MerkqlError, OSError) as error:
                     errors.append(error)  # the other topics get theirs
         if errors:
@@ -163,7 +164,7 @@ class TopicTable:
             self._topics[name] = topic
             self._seen = self._signature(self._engine.turn.next_topics_version)
         self._engine.announce()
-        if topic.has_limits:
+        if topic._has_limits:
             self._engine.watch_retention()
         return topic
 
@@ -179,8 +180,8 @@ class TopicTable:
             topic = self._known(name)
             files, topics = engine.pool.files, layout.topics_directory(engine.root)
             doomed = layout.deleted_topic_directory(engine.root, topic.id)
-            topic.retire()
-            for log in topic.opened_logs():
+            topic._retire()
+            for log in topic._opened_logs():
                 engine.forget(log)
             del self._topics[name]
             engine.pool.forget(topic.directory, below=True)
@@ -243,7 +244,7 @@ class TopicTable:
             self._forget(self._topics.pop(name))
         for entry in self._damaged.keys() - found:
             del self._damaged[entry]
-        current = {os.path.basename(t.directory) for t in self.topics() if t.is_current()}
+        current = {os.path.basename(t.directory) for t in self.topics() if t._is_current()}
         for entry in entries:
             path = os.path.join(topics, entry)
             topic_id = layout.parse_topic_id(entry, layout.DELETED_PREFIX)
@@ -289,24 +290,24 @@ class TopicTable:
         self._damaged.pop(entry, None)
         known = self._topics.get(name)
         if known is not None and known.id == topic_id:
-            known.reload()
+            known._reload()
         else:
             self._forget(known)
             known = self._topics[name] = Topic(self._engine, path, name, topic_id, config)
-        if known.has_limits and not self._engine.read_only:
+        if known._has_limits and not self._engine.read_only:
             self._engine.watch_retention()  # whoever set them may be gone
 
     def _is_current(self, topic: Topic) -> bool:
         """Whether the topic is what it was; another process can have changed it."""
         if self._engine.read_only:
-            return topic.is_current()
+            return topic._is_current()
         return self._seen is not None and self._engine.topics_version == self._seen[0]
 
     def _forget(self, topic: Topic | None) -> None:
         """Another process deleted the topic: no descriptor of its files may stand for new ones."""
         if topic is not None:
-            topic.retire()
-            for log in topic.opened_logs():
+            topic._retire()
+            for log in topic._opened_logs():
                 self._engine.forget(log)
             self._engine.pool.forget(topic.directory, below=True)
 

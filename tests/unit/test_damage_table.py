@@ -78,7 +78,7 @@ class World:
                     )
 
     def monitored(self, broker: Broker, state: Path) -> str:
-        log = broker.topic("t").open_log(0)
+        log = broker.topic("t")._open_log(0)
         status = Monitor(POLICY, state).look(PartitionSource(log))
         return f"{status.alarm}: {status.message}" if status.alarm else NOTHING
 

@@ -231,7 +231,7 @@ def test_over_http_as_from_a_directory(log: Log) -> None:
 
 def follow(log: Log) -> Status:
     with Broker.open(log.data, read_only=True) as broker:
-        return log.look(source=PartitionSource(broker.topic("t").open_log(0)))
+        return log.look(source=PartitionSource(broker.topic("t")._open_log(0)))
 
 
 def test_a_data_directory_is_followed_from_its_records(log: Log) -> None:

@@ -158,7 +158,7 @@ def test_a_reader_finds_a_whole_log_at_every_moment(tmp_path: Path) -> None:
         partition.publish(public)  # leaves something to remove
         before = (public / "checkpoint").read_bytes()
         send(broker, 400)
-        log = broker.topic("t").open_log(0)
+        log = broker.topic("t")._open_log(0)
 
         def look() -> None:
             read_log(public)

@@ -93,7 +93,7 @@ def _look(monitor: Monitor, name: str) -> list[Status]:
         return [monitor.look(source)]
     with Broker.open(name, read_only=True) as broker:
         return [
-            monitor.look(PartitionSource(broker.topic(topic).open_log(part.index)))
+            monitor.look(PartitionSource(broker.topic(topic)._open_log(part.index)))
             for topic in broker.topics()
             for part in broker.topic(topic).partitions()
             if part.newest_checkpoint() is not None
