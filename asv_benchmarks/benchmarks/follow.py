@@ -20,6 +20,8 @@ READER = """
 import sys, time
 from merkql import Broker
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 with Broker.open(sys.argv[1], read_only=True) as broker:
     consumer = broker.consumer("follower", auto_commit=False)
     consumer.assign([("events", 0)])
@@ -87,6 +89,8 @@ class Follow:
         before, begin = self._processor_seconds(), time.monotonic()
         time.sleep(self.idle_seconds)
         return (self._processor_seconds() - before) / (time.monotonic() - begin)
+
+    track_share_of_a_core_while_idle.unit = "share"
 
     def _processor_seconds(self) -> float:
         with open(f"/proc/{self.reader.pid}/stat", encoding="utf-8") as file:

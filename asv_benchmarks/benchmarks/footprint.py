@@ -16,6 +16,8 @@ HERE = str(Path(__file__).parents[1])
 PROLOGUE = """
 import re, sys
 
+unit = "bytes"  # of what is tracked here, for asv's pages
+
 def peak(): return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 before = peak()
@@ -63,6 +65,29 @@ class Memory:
 
     def track_poll_bytes(self) -> float:
         return self._run(POLL)
+
+    def teardown(self) -> None:
+        remove_directory(self.path)
+
+
+class Peak:
+    """All that a process has resident at most while this much goes in, and is polled back."""
+
+    count = 400_000
+    per_call = 1
+    toy = {"count": 20}
+
+    def setup(self) -> None:
+        self.path = fresh_directory("peak")
+
+    def peakmem_ingest_and_poll(self) -> None:
+        with Broker.open(self.path) as broker:
+            broker.create_topic(logs.TOPIC, partitions=1)
+            logs.fill(broker, 0, self.count)
+            with broker.consumer("reader", auto_commit=False) as consumer:
+                consumer.assign([(logs.TOPIC, 0)])
+                while consumer.poll():
+                    pass
 
     def teardown(self) -> None:
         remove_directory(self.path)

@@ -18,6 +18,8 @@ from benchmarks.disk import Overwrite, fresh_directory, remove_directory
 from benchmarks.distribution import Distribution, unexplained
 from merkql import Broker, RetentionConfig
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 LOADS = ("alone", "beside a batch writer")
 PROBE_INTERVAL_S = 0.01
 
@@ -103,3 +105,5 @@ class SendLatency:
     def track_unexplained_pauses(self, load: str, store: str) -> float:
         """Of more than 50 ms."""
         return len(unexplained(*measure(load, self.seconds))) if store == "merkql" else 0
+
+    track_unexplained_pauses.unit = "pauses"

@@ -13,6 +13,8 @@ from benchmarks import logs, records
 from benchmarks.disk import Overwrite, fresh_directory, remove_directory
 from merkql import Broker
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 
 def seconds_to_open(path: str, rounds: int) -> float:
     """The median of a few openings, the end of each partition found; closing is not timed."""
@@ -155,6 +157,8 @@ print(spent, resident() - before)
 
     def track_import_bytes(self) -> float:
         return self._measure()[1]
+
+    track_import_bytes.unit = "bytes"
 
     def teardown(self) -> None:
         remove_directory(self.path)

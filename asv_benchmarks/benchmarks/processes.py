@@ -63,6 +63,8 @@ with Broker.open(sys.argv[1]) as broker:
 SQLITE = """
 import sqlite3, sys, time
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 connection = sqlite3.connect(sys.argv[1] + "/log.db", isolation_level=None, timeout=60)
 connection.execute("PRAGMA journal_mode=WAL")
 connection.execute("PRAGMA synchronous=FULL")
@@ -128,6 +130,8 @@ class Processes:
         """What the slowest process got of an equal share, in the worst of some seconds."""
         seconds = [self.counts() for _ in range(self.looks)]
         return min(min(one) * len(one) / max(1, sum(one)) for one in seconds)
+
+    track_smallest_share.unit = "of an equal share"
 
     def teardown(self, store: str, processes: int, per_call: int) -> None:
         for writer in self.writers:

@@ -19,6 +19,8 @@ import sys
 from benchmarks import logs
 from merkql import Broker
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 path, count = sys.argv[1], int(sys.argv[2])
 broker = Broker.open(path)
 broker.create_topic(logs.TOPIC, partitions=1, segment_bytes=1 << 30)

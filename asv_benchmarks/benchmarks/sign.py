@@ -11,6 +11,8 @@ from merkql import Broker, Signer
 from merkql.transparency.key_file import write_key
 from merkql.transparency.note import SigningKey
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 
 class Checkpoint:
     """A checkpoint after each durable record: two syncs, here and beside the key, a signature."""

@@ -23,6 +23,8 @@ from merkql.storage.file_pool import FilePool
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.wal import Wal
 
+unit = "seconds"  # of what is tracked here, for asv's pages
+
 def stand(*arguments, **named):
     if not hasattr(arguments[-1], "endswith") or arguments[-1].endswith(".log"):
         print("there", flush=True)
