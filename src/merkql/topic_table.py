@@ -22,7 +22,7 @@ from merkql.storage.files import remove_leftover, remove_tree, write_file
 from merkql.storage.partition_directories import make_partition_directories
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.shared_state import LivePartition
-from merkql.topic import Topic, TopicConfig, encode_topic, make_partition_directories, read_topic
+from merkql.topic import Topic, TopicConfig, encode_topic, read_topic
 
 logger = logging.getLogger("merkql.recovery")
 
