@@ -85,9 +85,9 @@ clean:
 
 # Stamps, so that nothing is done twice. `installed`: the library, editable, all compiled; `built`:
 # what changed since compiled again, where it stands in src/; any other: the extra of that name.
-$(VENV)/installed: pyproject.toml setup.py
+$(VENV)/installed: pyproject.toml setup.py tools/requirements/build.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install 'setuptools>=77.0.3' 'cython>=3.1'
+	$(PIP) install --require-hashes -r tools/requirements/build.txt
 	$(PIP) install --no-build-isolation -e .
 	touch $@ $(VENV)/built
 
