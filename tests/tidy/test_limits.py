@@ -271,8 +271,20 @@ def test_the_build_stays_plain() -> None:
     ].split()
     assert len(targets) <= MAKE_TARGETS_MAX
     assert len(lines_of(ROOT / "setup.py")) <= SETUP_LINES_MAX
-    for requirement in re.findall(r"^requires = (.*)$", PYPROJECT, re.MULTILINE)[0].split(", "):
-        assert requirement.strip('[]"') in (ROOT / "Makefile").read_text(), "as in pyproject.toml"
+
+
+def test_what_a_build_takes_is_pinned_with_hashes() -> None:
+    wanted = (ROOT / "tools/requirements/build.in").read_text().splitlines()
+    lists = re.findall(r"^(?:requires|dependencies) = \[(.*)\]$", PYPROJECT, re.MULTILINE)
+    assert len(lists) == 2
+    for requirement in ", ".join(lists).split(", "):
+        assert requirement.strip('"') in wanted, "as in pyproject.toml"
+    pinned = (ROOT / "tools/requirements/build.txt").read_text()
+    pins = re.findall(r"^([\w-]+)==\S+(?: ;[^\n]*)? \\\n    --hash=sha256:", pinned, re.MULTILINE)
+    assert len(pins) == pinned.count("==") - pinned.count(" == ")
+    for line in wanted:
+        assert line.startswith("#") or re.split("[>=]", line)[0] in pins
+    assert "--require-hashes -r tools/requirements/build.txt" in (ROOT / "Makefile").read_text()
 
 
 def test_the_readme_begins_with_two_commands_that_exist() -> None:
