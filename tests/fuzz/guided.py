@@ -3,8 +3,8 @@
     PYTHONPATH=tests python -m fuzz.guided [--seconds 30] [--target batch] [--save]
 
 `make fuzz` (tools/fuzz.sh) builds the C for it, under AddressSanitizer and UBSan, and loads their
-library before the interpreter. What was found to be new grows in build/fuzz/corpus; ``--save``
-keeps the smallest part that covers as much in tests/fuzz/corpus, which every test run decodes.
+library before the interpreter. What leads somewhere new grows in build/fuzz/corpus, made as small as
+it can be; ``--save`` keeps it in tests/fuzz/corpus, which every test run decodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -53,7 +52,7 @@ def keep(name: str, inputs: list[bytes]) -> None:
     """The same inputs make the same archive, byte for byte."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, data in enumerate(sorted(inputs, key=lambda one: (len(one), one))):
+        for number, data in enumerate(sorted(set(inputs), key=lambda one: (len(one), one))):
             archive.writestr(zipfile.ZipInfo(f"{number:04}", _LONG_AGO), data, zipfile.ZIP_DEFLATED)
     CORPUS.mkdir(exist_ok=True)
     (CORPUS / f"{name}.zip").write_bytes(target.getvalue())
@@ -96,11 +95,7 @@ def fuzz(name: str, seconds: float, work: Path, *, save: bool) -> Outcome:
     executions = _last(r"(?:Done |#)(\d+)", run.stderr)
     finding = "" if run.returncode == 0 else run.stderr[-4000:]
     if save and not finding:
-        smallest = work / "smallest" / name
-        shutil.rmtree(smallest, ignore_errors=True)
-        smallest.mkdir(parents=True)
-        _child(name, ["-merge=1", *limits, str(smallest), str(corpus)])
-        keep(name, [path.read_bytes() for path in smallest.iterdir()])
+        keep(name, [path.read_bytes() for path in corpus.iterdir()])
     covered, inputs = _last(r"cov: (\d+)", run.stderr), len(list(corpus.iterdir()))
     return Outcome(name, executions, covered, inputs, finding)
 
