@@ -3,8 +3,8 @@
     PYTHONPATH=tests python -m fuzz.guided [--seconds 30] [--target batch] [--save]
 
 `make fuzz` (tools/fuzz.sh) builds the C for it, under AddressSanitizer and UBSan, and loads their
-library before the interpreter. What leads somewhere new grows in build/fuzz/corpus, made as small as
-it can be; ``--save`` keeps it in tests/fuzz/corpus, which every test run decodes.
+library before the interpreter. What leads somewhere new grows in build/fuzz/corpus, made as small
+as can be; ``--save`` keeps it in tests/fuzz/corpus, which every test run decodes.
 """
 
 from __future__ import annotations
