@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from merkql.proofs import RangeProof as RangeProof
     from merkql.storage.history import KeptCheckpoint as KeptCheckpoint
     from merkql.storage.partition import Partition as Partition
+    from merkql.storage.partition_identity import CheckpointSchedule as CheckpointSchedule
     from merkql.storage.retention import RetentionConfig as RetentionConfig
     from merkql.storage.salvage import SalvagedRange as SalvagedRange
     from merkql.storage.verification import VerifyReport as VerifyReport
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Broker",
     "BrokerConfig",
+    "CheckpointSchedule",
     "ClosedError",
     "ConsistencyProof",
     "Consumer",
@@ -106,6 +108,7 @@ _MODULES = (
 _HOMES = {
     "Broker": "merkql.broker",
     "BrokerConfig": "merkql.broker_config",
+    "CheckpointSchedule": "merkql.storage.partition_identity",
     "ClosedError": "merkql.errors",
     "ConsistencyProof": "merkql.proofs",
     "Consumer": "merkql.consumer",

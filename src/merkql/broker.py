@@ -18,6 +18,7 @@ from merkql.storage.committer import Committer
 from merkql.storage.engine import Engine
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files, VolatileFiles, remove_tree
+from merkql.storage.partition_identity import CheckpointSchedule
 from merkql.storage.retention import RetentionConfig
 from merkql.topic import Topic, TopicConfig
 from merkql.topic_table import TopicDefaults, TopicTable
@@ -145,6 +146,7 @@ class Broker:
         segment_bytes: int = 128 << 20,
         segment_age_ms: int = 7 * 24 * 3600 * 1000,
         erasable: bool = False,
+        checkpoints: CheckpointSchedule | None = None,
     ) -> Topic:
         """Create a topic; durable when it returns. What is not given is as the broker's default.
 
@@ -153,6 +155,7 @@ class Broker:
         ``segment_age_ms``: it also ends when a record is so much younger than its first.
         ``erasable``: each record has a salt of 16 bytes under its digest, so that nobody can guess
         the record from the digest: the ground for erasing single records, a call to come.
+        ``checkpoints``: when a broker with a signing key signs by itself, if not as it was opened.
         Raises ``TopicExistsError``.
         """
         default = self._defaults
@@ -164,6 +167,7 @@ class Broker:
             segment_bytes=segment_bytes,
             segment_age_ms=segment_age_ms,
             erasable=erasable,
+            checkpoints=CheckpointSchedule() if checkpoints is None else checkpoints,
         )
         return self._topics.create(name, config)
 

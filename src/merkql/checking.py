@@ -44,7 +44,7 @@ def _holds(proof: Any, record: Any, root: bytes | None) -> bool:
 def range_surely_holds(proof: Any, records: Sequence[Any], root: bytes | None) -> bool:
     """Likewise for all the records that a range proof is about.
 
-    Cost: 0.7 µs a small record.
+    Cost: 0.4 µs a small record.
     """
     try:
         return _range_holds(proof, records, root)

@@ -19,12 +19,13 @@ from merkql.errors import (
     UnknownTopicError,
 )
 from merkql.storage import layout
+from merkql.storage.arguments import check_between, check_choice, check_kind
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import read_file, replace_file
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_directories import make_partition_directories
-from merkql.storage.partition_identity import LogSettings, PartitionId
+from merkql.storage.partition_identity import CheckpointSchedule, LogSettings, PartitionId
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.partition_owner import CheckpointMaker
 from merkql.storage.retention import (
@@ -55,17 +56,17 @@ class TopicConfig:
     segment_bytes: int = 128 << 20
     segment_age_ms: int = 7 * 24 * 3600 * 1000
     erasable: bool = False
+    checkpoints: CheckpointSchedule = field(default_factory=CheckpointSchedule)
 
     def __post_init__(self) -> None:
-        _check_int(self.partitions, "partitions", 1, PARTITIONS_MAX)
-        _check_int(self.segment_bytes, "segment_bytes", SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
-        _check_int(self.segment_age_ms, "segment_age_ms", 1, 1 << 53)
-        _check_choice(self.durability, "durability", DURABILITIES)
-        _check_choice(self.compression, "compression", COMPRESSIONS)
-        if not isinstance(self.retention, RetentionConfig):
-            raise TypeError(f"retention is a RetentionConfig, not {self.retention!r}")
-        if not isinstance(self.erasable, bool):
-            raise TypeError(f"erasable is a bool, not {self.erasable!r}")
+        check_between(self.partitions, "partitions", 1, PARTITIONS_MAX)
+        check_between(self.segment_bytes, "segment_bytes", SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+        check_between(self.segment_age_ms, "segment_age_ms", 1, 1 << 53)
+        check_choice(self.durability, "durability", DURABILITIES)
+        check_choice(self.compression, "compression", COMPRESSIONS)
+        check_kind(self.retention, "retention", RetentionConfig)
+        check_kind(self.checkpoints, "checkpoints", CheckpointSchedule)
+        check_kind(self.erasable, "erasable", bool)
 
 
 class _Owner:
@@ -140,7 +141,7 @@ class Topic:
 
     def add_partitions(self, count: int) -> None:
         """Make it ``count`` partitions in all. Keys then route differently; records stay."""
-        _check_int(count, "the number of partitions", 1, PARTITIONS_MAX)
+        check_between(count, "the number of partitions", 1, PARTITIONS_MAX)
         self._check_count(count)
         with self._exclusive(topics=True):
             self._check_count(count)  # another process may have added some
@@ -161,6 +162,7 @@ class Topic:
         compression: str | None = None,
         segment_bytes: int | None = None,
         segment_age_ms: int | None = None,
+        checkpoints: CheckpointSchedule | None = None,
     ) -> None:
         """Change what is given; durable when it returns. Compression holds for new records.
 
@@ -172,6 +174,7 @@ class Topic:
             "compression": compression,
             "segment_bytes": segment_bytes,
             "segment_age_ms": segment_age_ms,
+            "checkpoints": checkpoints,
         }
         with self._exclusive(topics=True):
             for index in range(len(self._logs)):
@@ -302,15 +305,18 @@ class Topic:
     def _new_log(self, index: int) -> PartitionLog:
         directory = layout.partition_directory(self._directory, index)
         identity = PartitionId(self.name, self.id, index)
+        return PartitionLog(self._owner.pool, directory, identity, self._settings())
+
+    def _settings(self) -> LogSettings:
         config = self._config
-        settings = LogSettings(
+        return LogSettings(
             config.compression,
             config.segment_bytes,
             config.segment_age_ms,
             config.erasable,
             config.durability == "fsync",
+            config.checkpoints,
         )
-        return PartitionLog(self._owner.pool, directory, identity, settings)
 
     def _check_count(self, count: int) -> None:
         if count < len(self._partitions):
@@ -333,12 +339,10 @@ class Topic:
 
     def _tell_logs(self) -> None:
         """Have the open partitions written as the configuration says now."""
-        config = self._config
+        settings = self._settings()
         for log in self._opened_logs():
-            log.settings.compression = config.compression
-            log.settings.segment_bytes = config.segment_bytes
-            log.settings.segment_age_ms = config.segment_age_ms
-            log.settings.durable = config.durability == "fsync"
+            log.settings.follow(settings)
+            self._owner.checkpointer.follow(settings)
 
 
 def write_topic(
@@ -373,6 +377,7 @@ def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicC
         name = layout.check_name(content.pop("name"), "topic")
         topic_id = bytes.fromhex(content.pop("id"))
         content["retention"] = RetentionConfig(**content["retention"])
+        content["checkpoints"] = CheckpointSchedule(**content.get("checkpoints", {}))
         known = {one.name for one in fields(TopicConfig)}
         config = TopicConfig(**{key: content[key] for key in content if key in known})
         if len(topic_id) != 16 or os.path.basename(topic_directory) != layout.file_name(name):
@@ -386,15 +391,3 @@ def _signature(pool: FilePool, topic_directory: str) -> tuple[int, int] | None:
     """What changes whenever a topic's configuration is replaced."""
     status = pool.files.status(layout.topic_config(topic_directory))
     return (status.st_ino, status.st_mtime_ns) if status is not None else None
-
-
-def _check_int(value: object, name: str, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is an int, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} is between {low} and {high}, not {value}")
-
-
-def _check_choice(value: object, name: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker
+from merkql import Broker, CheckpointSchedule
 from support.command import merkql, refused
 from support.damage import flip_byte
 
@@ -24,6 +24,19 @@ def test_create_makes_the_directory_and_says_so(tmp_path: Path) -> None:
     assert config.partitions == 3
     assert config.retention.max_age_ms == 7 * 86_400_000
     assert config.compression == "lz4"
+
+
+def test_a_topics_checkpoints_are_set_and_left_to_the_broker_again(tmp_path: Path) -> None:
+    def found() -> CheckpointSchedule:
+        with Broker.open(tmp_path, read_only=True) as broker:
+            return broker.topic("orders").config.checkpoints
+
+    merkql(tmp_path, "create", "orders", "--checkpoint-every", "10s")
+    assert found() == CheckpointSchedule(seconds=10)
+    merkql(tmp_path, "alter", "orders", "--checkpoint-records", 500)
+    assert found() == CheckpointSchedule(records=500, seconds=10)
+    merkql(tmp_path, "alter", "orders", "--checkpoint-every", "none")
+    assert found() == CheckpointSchedule(records=500)
 
 
 def test_create_twice(tmp_path: Path) -> None:

@@ -10,11 +10,20 @@ import itertools
 import logging
 import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from merkql import Broker, CorruptionError, HistoryError, KeptCheckpoint, NoSigningKeyError
+from merkql import (
+    Broker,
+    CheckpointSchedule,
+    CorruptionError,
+    HistoryError,
+    KeptCheckpoint,
+    NoSigningKeyError,
+)
 from merkql.storage.checkpoint_file import CHECKPOINT, CheckpointFile, Frame
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
@@ -124,6 +133,76 @@ def test_checkpoints_make_themselves(tmp_path: Path, key: str, option: dict[str,
         assert newest is not None
         assert newest.size == 6
     assert not thread.is_alive()
+
+
+def signed_size(broker: Broker, size: int) -> int:
+    """The size of the newest checkpoint of ``t``, once it is that, or a while later."""
+    version, partition, found = broker._arrivals.version, partition_of(broker), -1
+    deadline = time.monotonic() + 20
+    while found != size and time.monotonic() < deadline:
+        newest = partition.newest_checkpoint()
+        found = newest.size if newest is not None else -1
+        version = broker._arrivals.wait(version, 0.01)
+    return found
+
+
+def test_a_topic_has_checkpoints_of_its_own(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "data"
+    each_five, now = CheckpointSchedule(records=5), CheckpointSchedule(seconds=0.01)
+    with Broker.open(path, signing_key=key) as broker:
+        broker.create_topic("t", checkpoints=each_five)
+        assert "merkql-checkpoints" not in [thread.name for thread in broker.threads]
+        send(broker, 6)
+        assert signed_size(broker, 6) == 6
+    with Broker.open(path, signing_key=key) as broker:  # which finds it in the topic's file
+        assert broker.topic("t").config.checkpoints == each_five
+        send(broker, 3)
+        broker.topic("t").alter(checkpoints=now)
+        assert signed_size(broker, 9) == 9
+        broker.topic("t").alter(checkpoints=CheckpointSchedule())
+        send(broker, 2)
+    with Broker.open(path, read_only=True) as broker:
+        assert [one.size for one in partition_of(broker).checkpoints()] == [6, 9, 11]
+
+
+def test_a_topics_schedule_comes_before_the_brokers(tmp_path: Path, key: str) -> None:
+    with Broker.open(tmp_path / "data", signing_key=key, checkpoint_records=1) as broker:
+        broker.create_topic("t", checkpoints=CheckpointSchedule(records=1000))
+        broker.create_topic("other")
+        for topic in ("t", "other"):
+            broker.producer().send_values(topic, [b"x"] * 10)
+        other = broker.topic("other").partition(0)
+        deadline = time.monotonic() + 20
+        while other.newest_checkpoint() is None and time.monotonic() < deadline:
+            broker._arrivals.wait(broker._arrivals.version, 0.01)
+        assert other.newest_checkpoint() is not None
+        assert partition_of(broker).newest_checkpoint() is None
+
+
+def test_a_schedule_without_a_key_signs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Broker.open(tmp_path / "data", checkpoint_records=1) as broker:
+        broker.create_topic("t", checkpoints=CheckpointSchedule(seconds=0.001))
+        send(broker, 3)
+        assert "merkql-checkpoints" not in [thread.name for thread in broker.threads]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"records": 0}, ValueError),
+        ({"records": 1.5}, TypeError),
+        ({"records": True}, TypeError),
+        ({"seconds": -1}, ValueError),
+        ({"seconds": float("nan")}, ValueError),
+        ({"seconds": "1"}, TypeError),
+    ],
+)
+def test_what_is_no_schedule_is_refused(fields: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"is more than 0|is a number or None"):
+        CheckpointSchedule(**fields)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is not closed

@@ -48,7 +48,7 @@ def run(arguments: Namespace) -> int:
     name, terminal = topic_of(arguments), arguments.terminal
     with to_write(arguments) as broker:
         topic = broker.topic(name)
-        changes = settings_of(arguments, topic.retention)
+        changes = settings_of(arguments, topic.config)
         if not changes and arguments.partitions is None and not arguments.apply:
             raise UsageError("merkql alter", "say what to change")
         if arguments.partitions is not None:

@@ -17,7 +17,7 @@ from merkql.cli.parsing import (
 from merkql.cli.quantities import count, counted
 from merkql.cli.topic_settings import add_settings, settings_of
 from merkql.errors import TopicExistsError
-from merkql.storage.retention import RetentionConfig
+from merkql.topic import TopicConfig
 
 
 def add_parser(subparsers: Subparsers) -> Parser:
@@ -52,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
 def run(arguments: Namespace) -> int:
     """Create it; the status is 0 unless there is one of that name."""
     name = topic_of(arguments)
-    settings = settings_of(arguments, RetentionConfig())
+    settings = settings_of(arguments, TopicConfig())
     with to_write(arguments, may_create=True) as broker:
         try:
             broker.create_topic(

@@ -8,8 +8,9 @@ from typing import Any
 
 from merkql.cli.parsing import Parser
 from merkql.cli.quantities import count, duration, size
+from merkql.storage.partition_identity import CheckpointSchedule
 from merkql.storage.retention import RetentionConfig
-from merkql.topic import COMPRESSIONS, DURABILITIES
+from merkql.topic import COMPRESSIONS, DURABILITIES, TopicConfig
 
 NO_LIMIT = "none"
 _SETTINGS = ("durability", "compression", "segment_bytes", "segment_age_ms")
@@ -51,9 +52,34 @@ def add_settings(parser: Parser) -> None:
         dest="segment_age_ms",
         help="a segment also ends when its records span so long",
     )
+    _add_checkpoints(parser)
 
 
-def settings_of(arguments: Namespace, before: RetentionConfig) -> dict[str, Any]:
+def _add_checkpoints(parser: Parser) -> None:
+    parser.add_argument(
+        "--checkpoint-records",
+        metavar="N",
+        type=_or_none(count),
+        help=f'who writes with a key signs after N new records; "{NO_LIMIT}": as it was opened',
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        metavar="TIME",
+        type=_or_none(duration),
+        help=f'and when a new record waited so long, such as 10s; "{NO_LIMIT}": as it was opened',
+    )
+
+
+def _checkpoints_of(arguments: Namespace, before: CheckpointSchedule) -> CheckpointSchedule:
+    records, every = arguments.checkpoint_records, arguments.checkpoint_every
+    seconds = every / 1000 if isinstance(every, int) else every
+    return CheckpointSchedule(
+        records=None if records == NO_LIMIT else records or before.records,
+        seconds=None if seconds == NO_LIMIT else seconds or before.seconds,
+    )
+
+
+def settings_of(arguments: Namespace, before: TopicConfig) -> dict[str, Any]:
     """What was given, for ``create_topic`` and ``alter``; limits not given are as ``before``."""
     given = {name: getattr(arguments, name) for name in _SETTINGS}
     limits = {}
@@ -63,10 +89,13 @@ def settings_of(arguments: Namespace, before: RetentionConfig) -> dict[str, Any]
         ("max_age_ms", "max_age"),
     ):
         value = getattr(arguments, option)
-        limits[name] = None if value == NO_LIMIT else value or getattr(before, name)
+        limits[name] = None if value == NO_LIMIT else value or getattr(before.retention, name)
     retention = RetentionConfig(**limits)
-    if retention != before:
+    if retention != before.retention:
         given["retention"] = retention
+    checkpoints = _checkpoints_of(arguments, before.checkpoints)
+    if checkpoints != before.checkpoints:
+        given["checkpoints"] = checkpoints
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -37,3 +37,20 @@ def check_seconds(value: float | None, name: str) -> float | None:
     if not value >= 0:  # NaN neither
         raise ValueError(f"{name} is not negative, but {value}; None waits without end")
     return value if value < threading.TIMEOUT_MAX else None
+
+
+def check_between(value: object, name: str, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is between {low} and {high}, not {value}")
+
+
+def check_choice(value: object, name: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def check_kind(value: object, name: str, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is a {kind.__name__}, not {value!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from merkql.storage.history import KeptCheckpoint
     from merkql.storage.index_repair import AnyLog
+    from merkql.storage.partition_identity import LogSettings
     from merkql.storage.partition_log import PartitionLog
     from merkql.storage.retention import RetentionConfig
 
@@ -20,6 +21,9 @@ class CheckpointMaker(Protocol):
 
     def make(self, log: PartitionLog) -> KeptCheckpoint:
         """Sign all that is there now."""
+
+    def follow(self, settings: LogSettings) -> None:
+        """A topic's partitions are kept by these settings from now on."""
 
     def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
         """Keep the signatures and timestamps that came to a checkpoint since it was made."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from merkql.storage import layout
+from merkql.storage.partition_identity import CheckpointSchedule
 
 if TYPE_CHECKING:
     from merkql.storage.engine import Engine
     from merkql.storage.history import KeptCheckpoint
+    from merkql.storage.partition_identity import LogSettings
     from merkql.storage.partition_log import PartitionLog
     from merkql.transparency.checkpointer import Checkpointer
     from merkql.transparency.schedule import Schedule
@@ -43,9 +45,15 @@ class Checkpoints:
             return
         from merkql.transparency.schedule import Schedule
 
-        self._schedule = Schedule(
-            self._engine, self._checkpointer, records=records, seconds=seconds
-        )
+        default = CheckpointSchedule(records=records, seconds=seconds)
+        self._schedule = Schedule(self._engine, self._checkpointer, default)
+        for log in self._engine.logs():  # opened by recovery
+            self.follow(log.settings)
+
+    def follow(self, settings: LogSettings) -> None:
+        """A topic's partitions are kept by these settings from now on."""
+        if self._schedule is not None and settings.checkpoints != CheckpointSchedule():
+            self._schedule.watch()
 
     def stop(self) -> None:
         """Have the schedule end, without waiting for it."""
@@ -61,6 +69,7 @@ class Checkpoints:
         """Compare a partition just opened with what it signed. Cost: one look, where it did not."""
         if self._loaded is not None or log.pool.exists(layout.checkpoints(log.directory)):
             self._checkpointer.check_opened(log, clean=clean)
+        self.follow(log.settings)
 
     def make(self, log: PartitionLog) -> KeptCheckpoint:
         """Sign all that is there now; ``Checkpointer.make`` has the rest."""

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 from merkql.errors import ClosedError, MerkqlError
 from merkql.storage.engine import Engine
+from merkql.storage.partition_identity import CheckpointSchedule
 from merkql.storage.partition_log import PartitionLog
 from merkql.transparency.checkpointer import Checkpointer
 
@@ -33,26 +34,37 @@ class Schedule:
         self,
         engine: Engine,
         checkpointer: Checkpointer,
-        *,
-        records: int | None,
-        seconds: float | None,
+        default: CheckpointSchedule,
     ) -> None:
+        """``default``: for topics that say nothing."""
         self._engine = engine
         self._checkpointer = checkpointer
-        self._records = records
-        self._seconds = seconds
+        self._default = default
         self._signed: dict[PartitionLog, _Signed] = {}
         self._stops: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
+        self._lock = threading.Lock()  # of who starts the thread
         self.thread: threading.Thread | None = None
-        if records is not None or seconds is not None:
-            self.thread = threading.Thread(target=self._run, name="merkql-checkpoints", daemon=True)
-            engine.threads.append(self.thread)
-            self.thread.start()
+        if default != CheckpointSchedule():
+            self.watch()
+
+    def watch(self) -> None:
+        """Some topic asks for checkpoints by themselves: look after that from now on."""
+        with self._lock:
+            if self._stopped or not self._checkpointer.can_sign:
+                return
+            if self.thread is None:
+                self.thread = threading.Thread(
+                    target=self._run, name="merkql-checkpoints", daemon=True
+                )
+                self._engine.threads.append(self.thread)
+                self.thread.start()
+        self._engine.arrivals.wake()
 
     def stop(self) -> None:
         """Have the thread end after the checkpoint in hand, without waiting for it."""
-        self._stopped = True
+        with self._lock:
+            self._stopped = True
         self._stops.put(None)
         if self.thread is not None:
             self._engine.arrivals.wake()
@@ -102,12 +114,12 @@ class Schedule:
             fresh = log.end_offset - signed.size
             if fresh <= 0:
                 continue
-            age_s = now_s - signed.time_s
-            is_late = self._seconds is not None and age_s >= self._seconds
-            if is_late or (self._records is not None and fresh >= self._records):
+            age_s, due = now_s - signed.time_s, log.settings.checkpoints.or_else(self._default)
+            is_late = due.seconds is not None and age_s >= due.seconds
+            if is_late or (due.records is not None and fresh >= due.records):
                 self._sign(log, signed)
-            elif self._seconds is not None:
-                waits.append(self._seconds - age_s)
+            elif due.seconds is not None:
+                waits.append(due.seconds - age_s)
         return min(waits, default=None)
 
     def _sign(self, log: PartitionLog, signed: _Signed) -> None:
