@@ -238,6 +238,9 @@ class Broker:
     def _sync_records(self) -> None:
         self._engine.sync_records()
 
+    def _topic_ids(self) -> set[bytes] | None:
+        return self._topics.ids()
+
     @property
     def _files(self) -> FilePool:
         return self._engine.pool

@@ -74,6 +74,7 @@ class Consumer:
         self._clock = arguments.callback("clock", clock)
         timeout_ms = arguments.milliseconds("rebalance_timeout", rebalance_timeout)
         self._group = Group(broker._files.files, broker._groups_directory, group_id, timeout_ms)
+        self._group.topic_ids = broker._topic_ids
         self._positions = Positions(
             group_id,
             arguments.offset_reset(offset_reset),

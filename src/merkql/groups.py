@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -118,6 +118,8 @@ class Group:
         self.directory = os.path.join(groups_directory, layout.file_name(self.name))
         self.lock = GroupLock(files, self.directory, self.name, patience_ms)
         self.epoch_directory = self.directory  # as of the last call
+        # The ids of all topics there are; None where that cannot be told.
+        self.topic_ids: Callable[[], Collection[bytes] | None] = lambda: None
         members = layout.group_members(self.directory)
         for directory in (self.directory, members, layout.group_epochs(self.directory)):
             is_directory(files, directory)  # a link is refused; what is missing is made later
@@ -220,7 +222,7 @@ class Group:
             return content.sequence
         slot_size = content.size // 2
         if HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
-            return self._rewrite(lock, content, merged)
+            return self._rewrite(lock, content, self._without_deleted(merged))
         position = (1 - content.slot) * slot_size
         data = encode_slot(content.sequence + 1, merged, slot_size)
         before = self.files.read(descriptor, len(data), position)
@@ -232,6 +234,13 @@ class Group:
             self.files.write(descriptor, before, position)
             raise
         return content.sequence + 1
+
+    def _without_deleted(self, offsets: Offsets) -> Offsets:
+        """Without those of topics that are gone, whose ids never come again; asked when full."""
+        ids = self.topic_ids()
+        if ids is None:
+            return offsets
+        return {key: offset for key, offset in offsets.items() if key.topic_id in ids}
 
     def _rewrite(self, lock: HeldLock, content: _Content, merged: Offsets) -> int:
         """Replace the file by one with larger slots. Both slots are written: no hole is left."""

@@ -44,6 +44,9 @@ class ConsumerOwner(Protocol):
     def topics(self) -> list[str]:
         """The names of all topics."""
 
+    def _topic_ids(self) -> Collection[bytes] | None:
+        """Of all topics there are; None where one is damaged."""
+
     @property
     def _files(self) -> FilePool:
         """Where the group's files are reached."""

@@ -101,6 +101,11 @@ class TopicTable:
         self.refresh()
         return sorted(self._topics)
 
+    def ids(self) -> set[bytes] | None:
+        """The ids of all topics there are; None where one is damaged and does not say its own."""
+        self.refresh()
+        return None if self._damaged else {topic.id for topic in self.topics()}
+
     def topics(self) -> list[Topic]:
         return list(self._topics.values())
 

@@ -300,3 +300,35 @@ def test_a_user_could_call_what_only_a_leader_may_call() -> None:
         "partitions",
         "retention",
     }
+
+
+def test_a_groups_offsets_of_deleted_topics_stayed_for_ever(tmp_path: Path) -> None:
+    """Every commit of it was slower than the one before."""
+    sizes = []
+    with Broker.open(tmp_path, default_durability="disk") as broker:
+        broker.create_topic("kept")
+        broker.producer().send("kept", b"x")
+        kept = broker.consumer("g")
+        kept.assign([("kept", 0)])
+        kept.commit_sync({("kept", 0): 1})
+        for _ in range(8):
+            broker.create_topic("brief", partitions=50)
+            with broker.consumer("g") as consumer:
+                consumer.assign([("brief", number) for number in range(50)])
+                consumer.commit_sync({("brief", number): 0 for number in range(50)})
+                assert consumer.committed(("brief", 49)) == 0
+            broker.delete_topic("brief")
+            sizes.append(os.path.getsize(tmp_path / "groups/g/offsets"))
+        assert kept.committed(("kept", 0)) == 1
+        assert len(set(sizes)) == 1
+
+        damaged = tmp_path / "topics/kept/topic.json"
+        sound = damaged.read_bytes()
+        broker.create_topic("brief", partitions=200)
+        damaged.write_bytes(b"?")
+        with broker.consumer("g") as consumer:
+            consumer.assign([("brief", number) for number in range(200)])
+            consumer.commit_sync({("brief", number): 0 for number in range(200)})
+        damaged.write_bytes(sound)
+    with Broker.open(tmp_path) as broker, broker.consumer("g") as consumer:
+        assert consumer.committed(("kept", 0)) == 1
