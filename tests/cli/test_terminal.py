@@ -293,18 +293,16 @@ def test_ctrl_c_in_the_middle_of_an_import_is_silent(log: Path) -> None:
 import os, signal, sys, _merkql
 class Finder:
     def find_spec(name, *_):
-        if name == sys.argv.pop(1):
+        if name == os.environ["WHERE"]:
             os.kill(os.getpid(), signal.SIGINT)
-        else:
-            sys.argv.insert(1, WHERE)
-WHERE = sys.argv[1]
 sys.meta_path.insert(0, Finder)
 sys.exit(_merkql.main())
 """
-    for name in ("merkql", "merkql.storage", "merkql.broker", "merkql.cli", "argparse"):
+    before_arguments = ("merkql", "merkql.cli", "argparse")
+    for name in (*before_arguments, "merkql.broker", "merkql.storage", "merkql.storage.engine"):
         done = subprocess.run(
-            [sys.executable, "-c", program, name, "topics"],
-            env=environment(log),
+            [sys.executable, "-c", program, "topics"],
+            env={**environment(log), "WHERE": name},
             capture_output=True,
             timeout=60,
             check=False,
