@@ -172,8 +172,7 @@ def _fill(files: Files, root: str) -> DirectoryInfo:
     for path in (wal, topics, groups):
         if not is_directory(files, path):
             files.make_directory(path)
-    for path in (wal, topics):
-        if files.list_directory(path):
+        elif path != groups and files.list_directory(path):
             raise CorruptionError(
                 layout.directory_mark(root),
                 0,
