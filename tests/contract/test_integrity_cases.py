@@ -12,8 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, CorruptionError, ProducerRecord, Record
+from merkql import (
+    Broker,
+    CorruptionError,
+    OffsetOutOfRangeError,
+    Partition,
+    ProducerRecord,
+    Record,
+    RetentionConfig,
+)
 from support import children
+
+MILLION = 1_000_000
+MILLION_BEGINS_MS = 1_700_000_000_000
 
 WRITER = """
 import sys
@@ -314,30 +325,87 @@ def test_reopening_does_not_depend_on_the_length(tmp_path: Path) -> None:
         assert broker.topic("t").partition(0).end_offset == 50_000
 
 
+def number_in(record: Record) -> int:
+    """Which of the million it is: each value says so, and so does its time."""
+    number = int(record.value or b"")
+    assert (record.key, record.timestamp_ms) == (b"%d" % number, MILLION_BEGINS_MS + number)
+    return number
+
+
+def places_of_a_million(
+    partitions: list[Partition], offsets: list[int]
+) -> tuple[list[int], list[list[int]]]:
+    """The partition of each number, and the numbers of each partition: all there, in order."""
+    homes = [-1] * MILLION
+    numbers_of: list[list[int]] = [[] for _ in partitions]
+    for home, partition in enumerate(partitions):
+        for record in partition.read_range(0, partition.end_offset):
+            number = number_in(record)
+            assert record.offset == offsets[number] == len(numbers_of[home])
+            numbers_of[home].append(number)
+            homes[number] = home
+        assert numbers_of[home] == sorted(numbers_of[home])
+    assert -1 not in homes
+    return homes, numbers_of
+
+
 @pytest.mark.slow
 def test_a_million_records(tmp_path: Path) -> None:
-    """Order over 4 partitions, depth of proofs, a retention of 10,000, ten consuming phases."""
+    """Order over 4 partitions, offsets as they were returned, depth of proofs, reads and proofs
+    after a reopening at each 99,991st, ten consuming phases that give each record once, in order,
+    and a retention of 10,000 that survives another reopening."""
+    offsets: list[int] = []  # by number
     with Broker.open(tmp_path, default_partitions=4) as broker:
         producer = broker.producer()
-        for first in range(0, 1_000_000, 10_000):
-            values = [b"%d" % i for i in range(first, first + 10_000)]
-            producer.send_values("t", values, keys=values)
-        ends = [partition.end_offset for partition in broker.topic("t").partitions()]
-        assert sum(ends) == 1_000_000
-        for partition in broker.topic("t").partitions():
+        for first in range(0, MILLION, 10_000):
+            numbers = range(first, first + 10_000)
+            values = [b"%d" % i for i in numbers]
+            times = [MILLION_BEGINS_MS + i for i in numbers]
+            offsets += producer.send_values("t", values, keys=values, timestamps_ms=times)
+        partitions = broker.topic("t").partitions()
+        ends = [partition.end_offset for partition in partitions]
+        assert sum(ends) == MILLION
+        homes, numbers_of = places_of_a_million(partitions, offsets)
+        roots = [partition.root() for partition in partitions]
+        for partition, root in zip(partitions, roots, strict=True):
             for offset in (0, partition.end_offset // 2, partition.end_offset - 1):
                 proof = partition.proof(offset)
                 assert len(proof.path) <= 20
-                assert proof.verify(partition.read(offset), partition.root())
+                assert proof.verify(partition.read(offset), root)
     with Broker.open(tmp_path) as broker:
-        assert [p.end_offset for p in broker.topic("t").partitions()] == ends
-        seen = 0
+        partitions = broker.topic("t").partitions()
+        assert [p.end_offset for p in partitions] == ends
+        assert [p.root() for p in partitions] == roots
+        for number in range(0, MILLION, 99_991):
+            partition, root = partitions[homes[number]], roots[homes[number]]
+            record = partition.read(offsets[number])
+            assert number_in(record) == number
+            assert partition.proof(offsets[number]).verify(record, root)
+        read = [0, 0, 0, 0]
         for _ in range(10):
             with broker.consumer("g", auto_commit=False, fetch_max_bytes=1 << 24) as consumer:
                 consumer.subscribe(["t"])
                 phase = 0
-                while phase < 100_000:
-                    phase += len(consumer.poll(max_records=100_000 - phase))
+                while phase < MILLION // 10:
+                    records = consumer.poll(max_records=MILLION // 10 - phase)
+                    assert records, "the records end too soon"
+                    for record in records:
+                        home = record.partition
+                        assert record.offset == read[home]
+                        assert number_in(record) == numbers_of[home][record.offset]
+                        read[home] += 1
+                    phase += len(records)
                 consumer.commit_sync()
-                seen += phase
-        assert seen == 1_000_000
+        assert read == ends
+        broker.topic("t").alter(retention=RetentionConfig(max_records=10_000))
+        broker.apply_retention()
+    with Broker.open(tmp_path) as broker:
+        for partition, end, root in zip(broker.topic("t").partitions(), ends, roots, strict=True):
+            assert (partition.start_offset, partition.end_offset) == (end - 10_000, end)
+            with pytest.raises(OffsetOutOfRangeError):
+                partition.read(end - 10_001)
+            kept = partition.read_range(end - 10_000, end)
+            wanted = numbers_of[partition.index][-10_000:]
+            assert [number_in(record) for record in kept] == wanted
+            assert partition.root() == root
+            assert partition.proof(0).check_leaf(root) is None  # of a record that is gone
