@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from soak import kills, power_cuts, syscalls
+from soak import kills, leaks, power_cuts, syscalls
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,8 @@ def test_system_calls_that_fail() -> None:
     if reason := syscalls.why_not():
         pytest.skip(reason)
     assert syscalls.run(0.03)["faults"] > 20
+
+
+@pytest.mark.slow
+def test_a_million_sends_and_polls_leave_the_process_as_large_as_it_was() -> None:
+    assert leaks.growth_kb(leaks.run(1_000_000)) < leaks.GROWTH_MAX_KB

@@ -60,6 +60,8 @@ cdef class Treetop:
         cdef int level = self.level
         if <u64>PyBytes_GET_SIZE(hashes) != more * HASH_SIZE:
             raise ValueError(f"{PyBytes_GET_SIZE(hashes)} bytes are not hashes of {HASH_SIZE}")
+        if not more:
+            return
         self._make_room(level, self.counts[level] + more)
         memcpy(self.nodes[level] + self.counts[level], PyBytes_AS_STRING(hashes), more * HASH_SIZE)
         self.counts[level] += more
