@@ -22,7 +22,7 @@ from merkql.storage.fetching import (
 from merkql.storage.gaps import reason_of
 from merkql.storage.index_repair import AnyLog, repair_index
 from merkql.storage.partition_log import PartitionLog
-from merkql.storage.tree_repair import rebuild_whole_tree
+from merkql.storage.tree_repair import is_mendable, rebuild_whole_tree, with_rebuilt_tree
 
 if TYPE_CHECKING:  # what makes and checks evidence is loaded by the methods that need it
     from merkql.proofs import ConsistencyProof, Proof, RangeProof
@@ -390,11 +390,10 @@ class Partition:
             result = work()
             self._check_here(log)
             return result
-        except CorruptionError:
+        except CorruptionError as damage:
             self._check_here(log)
-            if not isinstance(log, PartitionLog) or log.damage is not None:
+            if not isinstance(log, PartitionLog) or not is_mendable(log, damage):
                 raise
+            found = damage
         with self._owner.exclusive():
-            log = self._writable()
-            rebuild_whole_tree(log, log.frontier.peaks)
-        return work()
+            return with_rebuilt_tree(self._writable(), found, work)

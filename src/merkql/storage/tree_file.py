@@ -39,6 +39,7 @@ class TreeFiles:
 
     def __init__(self, files: FilePool, directory: str) -> None:
         self.directory = directory
+        self.incurable: set[tuple[str, int]] = set()  # damage that making it again left there
         self._files = files
         self._paths = _Paths(directory)
         self._kept: dict[int, bytes] = {}  # by level: the first hashes of its file

@@ -7,6 +7,8 @@ cannot be made again. Used by recovery, and by whoever meets a damaged hash.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 from merkql._core.batch_leaves import leaf_hashes
 from merkql._core.frontier import Frontier
@@ -20,6 +22,7 @@ from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
 
 logger = logging.getLogger("merkql.recovery")
 LEAVES_AT_ONCE = 1 << 15
+Result = TypeVar("Result")
 
 
 def tree_reaches(log: PartitionLog, size: int) -> bool:
@@ -62,6 +65,23 @@ def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
     except CorruptionError as damage:
         logger.warning("%s", damage)
         return None
+
+
+def is_mendable(log: PartitionLog, damage: CorruptionError) -> bool:
+    """Whether making the tree again may help: it is not to be tried anew at each question."""
+    return log.damage is None and (damage.path, damage.position) not in log.tree.incurable
+
+
+def with_rebuilt_tree(
+    log: PartitionLog, damage: CorruptionError, work: Callable[[], Result]
+) -> Result:
+    """``work()``, which met ``damage``, with the tree made again; noted where that did not help."""
+    try:
+        rebuild_whole_tree(log, log.frontier.peaks)
+        return work()
+    except CorruptionError:
+        log.tree.incurable.add((damage.path, damage.position))
+        raise
 
 
 def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
