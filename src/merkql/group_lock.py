@@ -58,16 +58,23 @@ class GroupLock:
     def __init__(self, files: Files, directory: str, name: str, patience_ms: int) -> None:
         self._files = files
         self._directory = directory
+        self._epochs = layout.group_epochs(directory)
         self._name = name
+        self._known = 0  # the newest epoch, as far as was seen
         self._patience_s = max(patience_ms / 1000, LOCK_PATIENCE_S_MIN)
 
     def epochs(self) -> list[int]:
         """The epochs that there are, the newest last; 0 alone where no lock was taken over."""
         try:
-            entries = self._files.list_directory(layout.group_epochs(self._directory))
+            entries = self._files.list_directory(self._epochs)
         except FileNotFoundError:
             return [0]
         return [0, *sorted(filter(None, map(layout.parse_group_epoch, entries)))]
+
+    def newest(self) -> int:
+        """The epoch that counts. Cost: one look at a directory that mostly is not there."""
+        self._known = self.epochs()[-1]
+        return self._known
 
     def directory_of(self, epoch: int) -> str:
         """Where the files of an epoch are."""
@@ -90,18 +97,18 @@ class GroupLock:
         try:
             yield lock._replace(synced_sequence=self._check(lock.descriptor)) if exclusive else lock
         except Exception as error:
-            if self.epochs()[-1] != lock.epoch:
+            if self.newest() != lock.epoch:
                 raise SupersededError from error
             raise
         else:
-            if self.epochs()[-1] != lock.epoch:
+            if self.newest() != lock.epoch:
                 raise SupersededError
         finally:
             self._release(lock.descriptor)
 
     def _take(self, *, exclusive: bool) -> HeldLock:
         while True:
-            epoch = self.epochs()[-1]
+            epoch = self._known  # or a newer one: that is looked at with the lock in hand
             directory = self.directory_of(epoch)
             if epoch:
                 is_directory(self._files, directory)  # a link is refused
@@ -110,7 +117,7 @@ class GroupLock:
                     path = layout.group_lock(directory)
                     descriptor = self._files.open(path, write=exclusive, create=exclusive)
             except FileNotFoundError:
-                if self.epochs()[-1] == epoch:
+                if self.newest() == epoch:
                     raise
                 continue  # the epoch was cleared away
             _lock_files.add(descriptor)
@@ -138,7 +145,7 @@ class GroupLock:
         deadline, pause = time.monotonic() + patience_s, LOCK_PAUSE_MIN_S
         traces: tuple[bytes, int | None] | None = None
         while not self._files.lock(descriptor, exclusive=exclusive, wait=False):
-            if self.epochs()[-1] != epoch:
+            if self.newest() != epoch:
                 return False
             now = time.monotonic()
             if traces is None or now >= deadline:
@@ -149,7 +156,7 @@ class GroupLock:
                 deadline = now + patience_s
             time.sleep(pause)
             pause = min(pause * 1.5, LOCK_PAUSE_MAX_S)
-        return self.epochs()[-1] == epoch
+        return self.newest() == epoch
 
     def _traces(self, descriptor: int, epoch: int) -> tuple[bytes, int | None]:
         """What changes where the lock goes from hand to hand, as it should."""
@@ -162,7 +169,7 @@ class GroupLock:
         holder = holders_of(layout.group_lock(self.directory_of(epoch)))
         if layout.parse_group_epoch(str(epoch + 1)) is None:  # none of ours came as far as that
             raise GroupLockedError(self._name, holder, waited_s)
-        for directory in layout.group_epochs(self._directory), self.directory_of(epoch + 1):
+        for directory in self._epochs, self.directory_of(epoch + 1):
             try:
                 self._files.make_directory(directory)
             except FileExistsError:

@@ -117,7 +117,7 @@ class Group:
         self._parent = groups_directory
         self.directory = os.path.join(groups_directory, layout.file_name(self.name))
         self.lock = GroupLock(files, self.directory, self.name, patience_ms)
-        self.epoch_directory = self.directory  # as of the last call
+        self.assignment_path = layout.group_assignment(self.directory)  # as of the last call
         # The ids of all topics there are; None where that cannot be told.
         self.topic_ids: Callable[[], Collection[bytes] | None] = lambda: None
         members = layout.group_members(self.directory)
@@ -157,7 +157,7 @@ class Group:
         """Hold the lock once; ``SupersededError`` in the end if the group did not wait for it."""
         with self.lock.held(exclusive=True) as lock:
             is_new = lock.epoch and self.lock.settled() != lock.epoch
-            self.epoch_directory = lock.directory
+            self.assignment_path = layout.group_assignment(lock.directory)
             yield self._settle(lock) if is_new else lock
 
     def read_offsets(self) -> Offsets:
@@ -189,13 +189,14 @@ class Group:
 
         For the holder of ``lock``; no commit of it counts when that was superseded.
         """
+        path = layout.group_offsets(lock.directory)
         try:
-            descriptor = self.files.open(layout.group_offsets(lock.directory), write=True)
+            descriptor = self.files.open(path, write=True)
         except FileNotFoundError:
             sequence = self._rewrite(lock, _NOTHING, dict(offsets))
         else:
             try:
-                sequence = self._merge(descriptor, lock, offsets)
+                sequence = self._merge(path, descriptor, lock, offsets)
             finally:
                 self.files.close(descriptor)
         if sequence != lock.synced_sequence:
@@ -203,12 +204,12 @@ class Group:
 
     def _merge(
         self,
+        path: str,
         descriptor: int,
         lock: HeldLock,
         offsets: Mapping[PartitionKey, CommittedOffset],
     ) -> int:
         """Returns the sequence that is durable now."""
-        path = layout.group_offsets(lock.directory)
         data = self.files.read(descriptor, self.files.size(descriptor), 0)
         content = self._decode(path, data)
         if lock.synced_sequence != content.sequence:

@@ -115,7 +115,7 @@ class Membership:
             self._next_probe_ms = now_ms + PROBE_INTERVAL_MS
             if self._somebody_is_gone(now_ms):
                 self._maintain()
-        status = self._files.status(self._path)
+        status = self._files.status(self.group.assignment_path)
         return status is None or status.st_ino != self._state_inode or self._behind
 
     def refresh_topics(self) -> None:
@@ -182,10 +182,6 @@ class Membership:
 
     # The state on disk
 
-    @property
-    def _path(self) -> str:
-        return layout.group_assignment(self.group.epoch_directory)
-
     def _under_lock(self, work: Callable[[HeldLock, GroupState], T]) -> T:
         """What ``work`` returns, given the state as it is now, to be changed and stored.
 
@@ -204,7 +200,7 @@ class Membership:
 
     def _load(self) -> GroupState:
         """The state as it is on disk now; the cached one when nobody replaced it."""
-        path = self._path
+        path = self.group.assignment_path
         status = self._files.status(path)
         if status is not None and status.st_ino == self._state_inode:
             return self._state
@@ -227,10 +223,10 @@ class Membership:
         self._deadline_ms = state.next_deadline_ms()
         self._compare()
         try:
-            self._state_file = HeldDescriptor(self, self._files, self._path)
+            self._state_file = HeldDescriptor(self, self._files, self.group.assignment_path)
         except FileNotFoundError:
             return
-        status = self._files.status(self._path)
+        status = self._files.status(self.group.assignment_path)
         self._state_inode = status.st_ino if status is not None else 0
 
     def _compare(self) -> None:
@@ -246,7 +242,7 @@ class Membership:
 
     def _store(self, state: GroupState) -> None:
         """Replace the state. Not synced: after a power cut every member is dead anyway."""
-        replace_file(self._files, self._path, encode_state(state), durable=False)
+        replace_file(self._files, self.group.assignment_path, encode_state(state), durable=False)
         self._remember(state)
         self._on_change()
 
