@@ -210,8 +210,8 @@ class PartitionLog:
 
     def move_end(self, end_offset: int) -> None:
         """Make the records up to ``end_offset`` visible in this process."""
-        self._tip = (end_offset, self.active.end_position, self.active.index.count)
-        self.end_offset = end_offset
+        tip = (end_offset, self.active.end_position, self.active.index.count)
+        self._tip, self.end_offset = tip, end_offset  # at once: no Ctrl-C comes between
 
     def write_tail_page(self) -> None:
         """Tell readers, and whoever writes next, where the log ends now."""
@@ -246,8 +246,8 @@ class PartitionLog:
         self.checkpoint = max(marks, self.checkpoint) if same else marks
         self.durable_offset = max(page.durable_offset, self.durable_offset)
         self.writer = page.writer
-        self.page = written
         self.move_end(page.end_offset)
+        self.page = written  # last: whoever has this page is taken to know what it says
 
     def look_again(self) -> None:
         """A file is not where it was: take nothing from before for granted."""

@@ -43,6 +43,7 @@ class WriterRole:
         self.held = False
         self.taken_at = 0.0  # time.monotonic() of the last taking
         self.exclusive = False
+        self._maybe_in_line = False  # of `try_take` and `wanted`, which the leader alone calls
         self._maybe_held = False  # set before the system is asked: an interruption may come between
         self._keep_until = self._looked_at = 0.0
         self._nobody_until = 0.0  # waits in line, as far as we look
@@ -89,18 +90,30 @@ class WriterRole:
         if self.held:
             return True
         now = time.monotonic()
+        self._leave_line()  # where an interruption left this broker in it
         if now < self._nobody_until:
             if not self._try_lock(look=False):
                 self._nobody_until = 0.0
             return self.held
-        if not self._files.lock(self._queue, wait=False):
-            return False
         try:
+            if not self._enter_line():
+                return False
             if self._try_lock(look=False):
                 self._nobody_until = now + LINE_INTERVAL_S
             return self.held
         finally:
+            self._leave_line()
+
+    def _enter_line(self) -> bool:
+        self._maybe_in_line = True  # before, as with the role itself
+        if not self._files.lock(self._queue, wait=False):
+            self._maybe_in_line = False
+        return self._maybe_in_line
+
+    def _leave_line(self) -> None:
+        if self._maybe_in_line:
             self._files.unlock(self._queue)
+            self._maybe_in_line = False
 
     def take(self) -> bool:
         """Wait in line until the role is ours; False if it is closed meanwhile.
@@ -164,10 +177,10 @@ class WriterRole:
         """Whether another process waits for the role."""
         if self.exclusive:
             return False
-        if not self._files.lock(self._queue, wait=False):
+        if not self._enter_line():
             self._nobody_until = 0.0
             return True
-        self._files.unlock(self._queue)
+        self._leave_line()
         return False
 
     def give(self) -> None:

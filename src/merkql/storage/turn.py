@@ -184,8 +184,8 @@ class Turn:
         """Bring a partition up to date and keep readers of this process from doing that."""
         if log.led:
             return
+        self._led.append(log)  # first: a Ctrl-C must leave none led that nobody knows of
         self._take_in(log, self._version, lead=True)
-        self._led.append(log)
 
     def note_live(self, log: PartitionLog) -> None:
         """The partition is written to: whoever closes the directory last closes it."""
@@ -201,9 +201,6 @@ class Turn:
         if time.monotonic() - self.role.taken_at < STOPPED_S or self.role.exclusive:
             return
         if not self.role.is_in_place or self._file.news() != self._news:
-            for log in self._led:
-                log.led = False
-            self._led.clear()
             self.forget()  # what is known here is not to be told to anybody
             raise WriterFailedError(
                 "the writer role was taken from this process while it stood still: its lock file "
@@ -221,9 +218,10 @@ class Turn:
         self._topics_version += topics
         self._busy = False
         self._write()
-        led, self._led = self._led, []
-        for log in led:
-            log.seen, log.led = self._version, False
+        for log in self._led:
+            if log.led:  # else a Ctrl-C kept it from being brought up to date
+                log.seen, log.led = self._version, False
+        self._led.clear()  # last, as above: one that stays led is written at an end of long ago
 
     def conclude(self, *, topics: bool) -> None:
         """``publish`` after a piece of work that may have taken long; unless ``check`` refuses."""
@@ -251,6 +249,9 @@ class Turn:
     def forget(self) -> None:
         """Nothing known of the shared state is taken for granted any more: a fork, a failure."""
         self._news, self._begun = b"", False
+        for log in self._led:
+            log.led = False
+        self._led.clear()
 
     def close(self) -> None:
         self._file.close()
@@ -297,8 +298,8 @@ class Turn:
             self._owner.recover()
             return
         self._version = state.version
-        self._news = news
         self.others_wrote = True
+        self._news = news
         if state.process != os.getpid():
             self.role.sign()
         if state.topics_version != self._topics_version:

@@ -137,12 +137,12 @@ class Wal:
                 file.first_sequence = stated.first_sequence
                 file.last_sequence = stated.last_sequence
                 lists[stated.kind].append(file)
-            for file in known.values():
-                self._files.close(file.descriptor)
             self._free, self._retired = lists[FREE], lists[RETIRED]
             current = lists[CURRENT][0] if lists[CURRENT] else None
             if current is not self._current:
                 self._current, self._begun = current, time.monotonic()
+            while known:  # nobody has them any more: a Ctrl-C must leave none to be closed twice
+                self._files.close(known.popitem()[1].descriptor)
             self._epoch, self._position = state.epoch, state.position
             self._next_sequence = state.next_sequence
             self._durable_sequence = state.durable_sequence
@@ -222,8 +222,8 @@ class Wal:
         with self._lock:
             self._released = max(self._released, sequence)
             kept = [file for file in self._retired if file.last_sequence > sequence]
-            self._free += [file for file in self._retired if file.last_sequence <= sequence]
-            self._retired = kept
+            freed = [file for file in self._retired if file.last_sequence <= sequence]
+            self._retired, self._free = kept, self._free + freed  # at once: a Ctrl-C between them
             self._ended_one = self._ended_one and bool(kept)
 
     @property

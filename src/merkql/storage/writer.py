@@ -281,8 +281,10 @@ class Writer:
         size = 0
         for one in pending.prepared:
             offset = one.batches.first_offset
-            if one.log.end_offset == offset:  # else it was applied before an interruption
+            if one.log.end_offset == offset:
                 one.log.apply(one)
+            else:  # before an interruption, which may have kept others from being told
+                one.log.write_tail_page()
             for request, number, count in pending.places[one.log]:
                 request.first_offsets[number] = offset
                 offset += count
