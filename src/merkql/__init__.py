@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from merkql.errors import MerkqlError as MerkqlError
     from merkql.errors import NoOffsetError as NoOffsetError
     from merkql.errors import NoSigningKeyError as NoSigningKeyError
+    from merkql.errors import NotErasableError as NotErasableError
     from merkql.errors import OffsetOutOfRangeError as OffsetOutOfRangeError
     from merkql.errors import ReadOnlyError as ReadOnlyError
     from merkql.errors import RecordTooLargeError as RecordTooLargeError
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from merkql.storage.salvage import SalvagedRange as SalvagedRange
     from merkql.storage.verification import VerifyReport as VerifyReport
     from merkql.topic import Topic as Topic
-    from merkql.topic import TopicConfig as TopicConfig
+    from merkql.topic_config import TopicConfig as TopicConfig
     from merkql.transparency.checkpointer import Signer as Signer
     from merkql.transparency.publisher import PublishReport as PublishReport
 
@@ -73,6 +74,7 @@ __all__ = [
     "MerkqlError",
     "NoOffsetError",
     "NoSigningKeyError",
+    "NotErasableError",
     "OffsetOutOfRangeError",
     "Partition",
     "Producer",
@@ -122,6 +124,7 @@ _HOMES = {
     "MerkqlError": "merkql.errors",
     "NoOffsetError": "merkql.errors",
     "NoSigningKeyError": "merkql.errors",
+    "NotErasableError": "merkql.errors",
     "OffsetOutOfRangeError": "merkql.errors",
     "Partition": "merkql.storage.partition",
     "Producer": "merkql.producer",
@@ -139,7 +142,7 @@ _HOMES = {
     "Signer": "merkql.transparency.checkpointer",
     "StaleGenerationError": "merkql.errors",
     "Topic": "merkql.topic",
-    "TopicConfig": "merkql.topic",
+    "TopicConfig": "merkql.topic_config",
     "TopicExistsError": "merkql.errors",
     "TopicPartition": "merkql.positions",
     "UnknownPartitionError": "merkql.errors",

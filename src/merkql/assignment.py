@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from merkql.groups import PartitionKey
+from merkql.storage import layout
 
 STATE_VERSION = 1
 
@@ -37,9 +38,12 @@ class Subscription:
     pattern_flags: int = 0
 
     def covers(self, topic: str) -> bool:
-        """Whether ``topic`` is wanted; a pattern has to match the whole name."""
+        """Whether ``topic`` is wanted; a pattern has to match the whole name, and finds no log of
+        erasures: who wants that says so."""
         if self.pattern is None:
             return topic in self.names
+        if topic == layout.ERASURES_TOPIC:
+            return False
         return _compiled(self.pattern, self.pattern_flags).fullmatch(topic) is not None
 
 

@@ -20,7 +20,8 @@ from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files, VolatileFiles, remove_tree
 from merkql.storage.partition_identity import CheckpointSchedule
 from merkql.storage.retention import RetentionConfig
-from merkql.topic import Topic, TopicConfig
+from merkql.topic import Topic
+from merkql.topic_config import TopicConfig
 from merkql.topic_table import TopicDefaults, TopicTable
 from merkql.transparency.on_demand import Checkpoints
 
@@ -153,8 +154,8 @@ class Broker:
         ``durability``: ``"fsync"`` survives power loss, ``"disk"`` the death of the process.
         ``segment_bytes``: where a segment ends and the largest record, in bytes;
         ``segment_age_ms``: it also ends when a record is so much younger than its first.
-        ``erasable``: each record has a salt of 16 bytes under its digest, so that nobody can guess
-        the record from the digest: the ground for erasing single records, a call to come.
+        ``erasable``: single records can be erased. Each has a salt of 16 bytes under its digest, so
+        that nobody can guess the record from the digest that stays.
         ``checkpoints``: when a broker with a signing key signs by itself, if not as it was opened.
         Raises ``TopicExistsError``.
         """
@@ -180,10 +181,10 @@ class Broker:
         self._engine.check_open()
         return self._topics.get(name)
 
-    def topics(self) -> list[str]:
-        """The names of all topics, sorted."""
+    def topics(self, *, internal: bool = False) -> list[str]:
+        """The names of all topics, sorted; with ``internal`` the log of erasures among them."""
         self._engine.check_open()
-        return self._topics.names()
+        return self._topics.names(internal=internal)
 
     def groups(self) -> list[str]:
         """The names of all consumer groups, sorted."""

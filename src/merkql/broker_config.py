@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
 from merkql.storage.retention import RetentionConfig
-from merkql.topic import COMPRESSIONS, DURABILITIES, PARTITIONS_MAX, TopicConfig
+from merkql.topic_config import COMPRESSIONS, DURABILITIES, PARTITIONS_MAX, TopicConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,6 +14,7 @@
     ├── OffsetOutOfRangeError    no such record, or no longer
     ├── UnprovenRecordError      a record is not the one under the checkpoint that is trusted
     ├── NoOffsetError            nothing committed and ``offset_reset="none"``
+    ├── NotErasableError         a record of a topic that was not created for it was to be erased
     ├── RecordTooLargeError      a record does not fit a segment
     ├── StaleGenerationError     the group has moved on since this member last polled
     ├── GroupLockedError         another process does not let go of the group's lock
@@ -214,6 +215,23 @@ class UnprovenRecordError(MerkqlError):
 
 class NoOffsetError(MerkqlError):
     """The group has no committed offset for a partition and ``offset_reset`` is ``"none"``."""
+
+
+class NotErasableError(MerkqlError):
+    """The topic was not created with ``erasable=True``, so its records have no salts to destroy.
+
+    Without one a digest can be guessed back from. Have them retained away, or delete the topic.
+    """
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
+
+    def __str__(self) -> str:
+        return (
+            f"records of topic {self.topic!r} cannot be erased: it was not created with "
+            "erasable=True; let retention take them, or delete the topic"
+        )
 
 
 class RecordTooLargeError(MerkqlError):

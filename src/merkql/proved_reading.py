@@ -14,6 +14,7 @@ from merkql._core.leaf import record_leaf_hashes
 from merkql._core.root_paths import root_from_range
 from merkql.errors import OffsetOutOfRangeError, UnprovenRecordError
 from merkql.proof import ProofError
+from merkql.storage.tree_space import NO_SALT, SALT_SIZE
 from merkql.transparency.note import parse_note
 from merkql.transparency.policy import Policy
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from merkql.storage.partition import Partition
 
 HASH_SIZE = 32
+RETRIES = 10  # erasures that one fetch may meet
 
 
 class Checkpoint(Protocol):
@@ -93,7 +95,7 @@ class ProvedReading:
         room = state.trusted.size - offset
         if room <= 0:
             return []
-        records = partition.fetch(offset, max_records=min(max_records, room), max_bytes=max_bytes)
+        records = _fetched(partition, offset, min(max_records, room), max_bytes)
         while records and records[-1].offset >= state.trusted.size:
             records.pop()  # fetched in the place of control batches
         return _proved(partition, records, state.trusted)
@@ -134,6 +136,24 @@ class ProvedReading:
             raise _unproven(partition, offset, f"its newest checkpoint is not accepted: {reason}")
         state.refused = newest.note  # an older one is trusted, and this may get its signatures yet
         return None
+
+
+def _fetched(partition: Partition, offset: int, max_records: int, max_bytes: int) -> list[Record]:
+    """Records with their salts under them, or erased: not read before and proved after that."""
+    records: list[Record] = []
+    for _ in range(RETRIES):
+        records = partition.fetch(offset, max_records=max_records, max_bytes=max_bytes)
+        if not records:
+            break
+        first = records[0].offset
+        salts = partition.salts(first, records[-1].offset + 1)
+        if NO_SALT not in salts or not any(
+            salts.startswith(NO_SALT, (one.offset - first) * SALT_SIZE)
+            for one in records
+            if not one.erased
+        ):
+            break
+    return records
 
 
 def _accepted(partition: Partition, policy: Policy, kept: KeptCheckpoint) -> Trusted:
@@ -234,7 +254,7 @@ def _leaves(partition: Partition, run: Sequence[Record], trusted: Trusted) -> by
     first = run[0].offset
     leaves = bytearray(record_leaf_hashes(run, partition.salts(first, first + len(run))))
     for at, record in enumerate(run):
-        if getattr(record, "erased", False):
+        if record.erased:
             leaf = _leaf_of_erased(partition, record, trusted)
             leaves[at * HASH_SIZE : (at + 1) * HASH_SIZE] = leaf
     return bytes(leaves)

@@ -41,8 +41,8 @@ class ConsumerOwner(Protocol):
     def topic(self, name: str) -> Topic:
         """The topic of that name; ``UnknownTopicError`` if there is none."""
 
-    def topics(self) -> list[str]:
-        """The names of all topics."""
+    def topics(self, *, internal: bool = False) -> list[str]:
+        """The names of all topics, our own among them or not."""
 
     def _topic_ids(self) -> Collection[bytes] | None:
         """Of all topics there are; None where one is damaged."""
@@ -286,7 +286,7 @@ def topic_shapes(broker: ConsumerOwner) -> dict[str, TopicShape]:
 
 def _topics(broker: ConsumerOwner) -> list[Topic]:
     topics = []
-    for name in broker.topics():
+    for name in broker.topics(internal=True):
         try:
             topics.append(broker.topic(name))
         except UnknownTopicError:

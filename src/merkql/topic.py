@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from merkql.errors import (
-    CorruptionError,
-    FormatError,
     MerkqlError,
+    NotErasableError,
     ReadOnlyError,
     UnknownPartitionError,
     UnknownTopicError,
 )
 from merkql.storage import layout
-from merkql.storage.arguments import check_between, check_choice, check_kind
-from merkql.storage.file_pool import FilePool
-from merkql.storage.files import read_file, replace_file
+from merkql.storage.arguments import check_between
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_directories import make_partition_directories
@@ -35,38 +30,18 @@ from merkql.storage.retention import (
     keep_start,
     visible_start,
 )
+from merkql.topic_config import (
+    PARTITIONS_MAX,
+    TopicConfig,
+    read_topic,
+    refuse_ours,
+    topic_signature,
+    write_topic,
+)
 from merkql.topic_owner import TopicOwner
 
-FORMAT = 1
-PARTITIONS_MAX = 10_000
-SEGMENT_BYTES_MIN = 4096
-SEGMENT_BYTES_MAX = 1 << 30
-DURABILITIES = ("fsync", "disk")
-COMPRESSIONS = ("none", "lz4")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicConfig:
-    """How a topic was created; see ``Broker.create_topic`` for the meaning of each."""
-
-    partitions: int = 1
-    retention: RetentionConfig = field(default_factory=RetentionConfig)
-    durability: str = "fsync"
-    compression: str = "none"
-    segment_bytes: int = 128 << 20
-    segment_age_ms: int = 7 * 24 * 3600 * 1000
-    erasable: bool = False
-    checkpoints: CheckpointSchedule = field(default_factory=CheckpointSchedule)
-
-    def __post_init__(self) -> None:
-        check_between(self.partitions, "partitions", 1, PARTITIONS_MAX)
-        check_between(self.segment_bytes, "segment_bytes", SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
-        check_between(self.segment_age_ms, "segment_age_ms", 1, 1 << 53)
-        check_choice(self.durability, "durability", DURABILITIES)
-        check_choice(self.compression, "compression", COMPRESSIONS)
-        check_kind(self.retention, "retention", RetentionConfig)
-        check_kind(self.checkpoints, "checkpoints", CheckpointSchedule)
-        check_kind(self.erasable, "erasable", bool)
+if TYPE_CHECKING:
+    from merkql.storage.eraser import Choice, Reason
 
 
 class _Owner:
@@ -84,6 +59,18 @@ class _Owner:
     @property
     def checkpointer(self) -> CheckpointMaker:
         return self._topic._owner.checkpointer
+
+    def erase(
+        self, partitions: Iterable[int], choose: Choice, reason: Reason
+    ) -> dict[int, list[int]]:
+        self._topic._check_erasable()
+        return self._topic._owner.topics.erasures.erase(self._topic, partitions, choose, reason)
+
+    def erased(self, index: int) -> set[int]:
+        return self._topic._owner.topics.erasures.logged(self._topic.id, index)
+
+    def being_erased(self, index: int) -> set[int]:
+        return self._topic._owner.topics.erasures.pending(self._topic.id, index)
 
 
 class Topic:
@@ -141,6 +128,7 @@ class Topic:
 
     def add_partitions(self, count: int) -> None:
         """Make it ``count`` partitions in all. Keys then route differently; records stay."""
+        refuse_ours(self.name)
         check_between(count, "the number of partitions", 1, PARTITIONS_MAX)
         self._check_count(count)
         with self._exclusive(topics=True):
@@ -153,6 +141,36 @@ class Topic:
                 self._make_partition(self.name, i) for i in range(len(self._partitions), count)
             ]
         self._owner.announce()
+
+    def erase_key(
+        self, key: bytes | str, *, by: str | None = None, reason: str | None = None
+    ) -> dict[int, list[int]]:
+        """Destroy every record with this key, in all partitions; their offsets, by partition.
+
+        All that were written before it returns, whole or not at all, also those that retention
+        hides. Otherwise as ``Partition.erase``. Cost: a read of every record there is.
+        """
+        from merkql.storage.eraser import Reason
+        from merkql.storage.erasure import find_key
+
+        if not isinstance(key, (bytes, str)):
+            raise TypeError(f"a key is bytes or str, not {key!r}")
+        wanted = key.encode() if isinstance(key, str) else key
+        partitions, said = range(len(self._partitions)), Reason(by, reason)
+        self._check_erasable()
+        searched = {i: self._partitions[i].find_key(wanted) for i in partitions}
+
+        def choose(index: int, log: PartitionLog) -> list[int]:
+            offsets, end = searched.get(index, ([], 0))  # the rest came meanwhile
+            return offsets + find_key(log, wanted, end).offsets
+
+        return self._for_partitions.erase(partitions, choose, said)
+
+    def _check_erasable(self) -> None:
+        if self._owner.read_only:
+            raise ReadOnlyError("the broker was opened with read_only=True")
+        if not self.config.erasable:
+            raise NotErasableError(self.name)
 
     def alter(
         self,
@@ -168,6 +186,7 @@ class Topic:
 
         What retention hid stays hidden when it is loosened.
         """
+        refuse_ours(self.name)
         given = {
             "retention": retention,
             "durability": durability,
@@ -232,7 +251,7 @@ class Topic:
 
     def _is_current(self) -> bool:
         """Whether the configuration on disk is the one that was read."""
-        return self._signature == _signature(self._owner.pool, self._directory)
+        return self._signature == topic_signature(self._owner.pool, self._directory)
 
     def _is_here(self) -> bool:
         """Whether no other process deleted the topic; only that can make it another one."""
@@ -326,7 +345,7 @@ class Topic:
             )
 
     def _set_config(self, config: TopicConfig) -> None:
-        self._signature = _signature(self._owner.pool, self._directory)
+        self._signature = topic_signature(self._owner.pool, self._directory)
         self._config = config
         # The one object that stands for no limits makes the most common question a quick one.
         self._retention = NO_LIMITS if config.retention == NO_LIMITS else config.retention
@@ -343,51 +362,3 @@ class Topic:
         for log in self._opened_logs():
             log.settings.follow(settings)
             self._owner.checkpointer.follow(settings)
-
-
-def write_topic(
-    pool: FilePool, topic_directory: str, content: tuple[str, bytes, TopicConfig]
-) -> None:
-    """Replace the topic's configuration file, durably."""
-    replace_file(pool.files, layout.topic_config(topic_directory), encode_topic(*content))
-
-
-def encode_topic(name: str, topic_id: bytes, config: TopicConfig) -> bytes:
-    """What a topic's configuration file holds."""
-    content = {"format": FORMAT, "name": name, "id": topic_id.hex(), **asdict(config)}
-    return json.dumps(content, indent=1).encode() + b"\n"
-
-
-def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicConfig]:
-    """A topic's name, id and configuration.
-
-    Raises ``CorruptionError`` for a file that is not one, ``FormatError`` for a newer one.
-    """
-    path = layout.topic_config(topic_directory)
-    try:
-        content = json.loads(read_file(pool.files, path))
-        stated = content.pop("format")
-        if isinstance(stated, int) and stated > FORMAT:
-            raise FormatError(
-                f"{path} has format {stated}; this version of merkql knows formats up to {FORMAT}: "
-                "install a newer one"
-            )
-        if stated != FORMAT:
-            raise ValueError(f"format {stated!r}")
-        name = layout.check_name(content.pop("name"), "topic")
-        topic_id = bytes.fromhex(content.pop("id"))
-        content["retention"] = RetentionConfig(**content["retention"])
-        content["checkpoints"] = CheckpointSchedule(**content.get("checkpoints", {}))
-        known = {one.name for one in fields(TopicConfig)}
-        config = TopicConfig(**{key: content[key] for key in content if key in known})
-        if len(topic_id) != 16 or os.path.basename(topic_directory) != layout.file_name(name):
-            raise ValueError("it does not belong in this directory")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptionError(path, 0, f"not a topic's configuration: {error}") from None
-    return name, topic_id, config
-
-
-def _signature(pool: FilePool, topic_directory: str) -> tuple[int, int] | None:
-    """What changes whenever a topic's configuration is replaced."""
-    status = pool.files.status(layout.topic_config(topic_directory))
-    return (status.st_ino, status.st_mtime_ns) if status is not None else None

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from merkql.storage.access import TopicSource
     from merkql.storage.file_pool import FilePool
     from merkql.storage.partition_owner import CheckpointMaker
     from merkql.storage.partition_states import PartitionStates
@@ -17,6 +18,7 @@ class TopicOwner(Protocol):
     pool: FilePool
     read_only: bool
     partitions: PartitionStates
+    topics: TopicSource
 
     checkpointer: CheckpointMaker
 

@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from merkql.errors import (
     CorruptionError,
@@ -22,7 +23,11 @@ from merkql.storage.files import remove_leftover, remove_tree, write_file
 from merkql.storage.partition_directories import make_partition_directories
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.shared_state import LivePartition
-from merkql.topic import Topic, TopicConfig, encode_topic, read_topic
+from merkql.topic import Topic
+from merkql.topic_config import TopicConfig, encode_topic, read_topic, refuse_ours
+
+if TYPE_CHECKING:
+    from merkql.erasures import Erasures
 
 logger = logging.getLogger("merkql.recovery")
 
@@ -62,6 +67,16 @@ class TopicTable:
         self._engine.start_writing(set(deleted))
         self._engine.writer.successor = self.successor
         self._finish_deletions(deleted, in_wal={topic_id for topic_id, _ in wanted})
+        erasing = layout.erasing(self._engine.root)
+        if any(self._engine.pool.files.status(p) for p in (erasing, layout.temporary(erasing))):
+            self.erasures.finish()
+
+    @cached_property
+    def erasures(self) -> Erasures:
+        """What erases records; loaded when it is needed."""
+        from merkql.erasures import Erasures
+
+        return Erasures(self._engine, self)
 
     def _finish_deletions(self, deleted: dict[bytes, str], in_wal: set[bytes]) -> None:
         """Remove what interrupted deletions left, as `delete` does: the last trace of a topic goes
@@ -96,10 +111,10 @@ class TopicTable:
             return None
         return self.logs_of([(topic.id, log.id.index)])[0]
 
-    def names(self) -> list[str]:
-        """The names of all topics, sorted."""
+    def names(self, *, internal: bool = False) -> list[str]:
+        """The names of all topics, sorted; ``internal``: those of our own too."""
         self.refresh()
-        return sorted(self._topics)
+        return sorted(one for one in self._topics if internal or one != layout.ERASURES_TOPIC)
 
     def ids(self) -> set[bytes] | None:
         """The ids of all topics there are; None where one is damaged and does not say its own."""
@@ -144,8 +159,9 @@ class TopicTable:
     def ensure(self, name: str) -> Topic:
         """The topic of that name, created with the defaults if that is allowed."""
         topic = self._topics.get(name) if isinstance(name, str) else None
-        if topic is not None:
+        if topic is not None and name != layout.ERASURES_TOPIC:
             return topic
+        refuse_ours(name)
         if not self._defaults.auto_create:
             layout.check_name(name, "topic")
             self.refresh()
@@ -159,6 +175,25 @@ class TopicTable:
 
     def create(self, name: str, config: TopicConfig) -> Topic:
         """Make a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
+        refuse_ours(name)
+        return self._make(name, config)
+
+    def ensure_internal(self, name: str, *, leads: bool = False) -> Topic:
+        """A topic of ours, made if need be; ``leads``: by who has the lead."""
+        self.refresh()
+        if name in self._topics or layout.file_name(name) in self._damaged:
+            return self._known(name)
+        config = TopicConfig(durability="fsync")
+        if leads:
+            with self._lock:
+                topic = self._topics[name] = self._create(name, config)
+            return topic
+        try:
+            return self._make(name, config)
+        except TopicExistsError:
+            return self.get(name)
+
+    def _make(self, name: str, config: TopicConfig) -> Topic:
         self._engine.check_writable()
         layout.check_name(name, "topic")
         with self._engine.exclusive(topics=True), self._lock:
@@ -180,6 +215,7 @@ class TopicTable:
         """
         layout.check_name(name, "topic")
         engine = self._engine
+        refuse_ours(name)
         with engine.exclusive(topics=True), self._lock:
             self._look()
             topic = self._known(name)

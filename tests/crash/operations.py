@@ -104,6 +104,26 @@ def checkpoint(session: CrashSession) -> None:
     session.checkpoint("a", 0)
 
 
+def erase(session: CrashSession) -> None:
+    """The first record that is there still, of a segment that ends with it, or in the middle."""
+    _needs(session, "z")
+    one = session.models[-1].topics["z"].partitions[0]
+    left = [offset for offset in range(len(one.events())) if offset not in one.erased]
+    if not left:
+        raise VoidError("every record is erased")
+    session.erase("z", 0, left[0])
+
+
+def erase_key(session: CrashSession) -> None:
+    """The last record, which is in the write-ahead log too."""
+    _needs(session, "z")
+    one = session.models[-1].topics["z"].partitions[0]
+    events = one.events()
+    if not events or len(events) - 1 in one.erased:
+        raise VoidError("the last record is erased")
+    session.erase_key("z", events[-1].key)
+
+
 def close(session: CrashSession) -> None:
     session.reopen()
 
@@ -147,6 +167,8 @@ OPERATIONS: dict[str, Operation] = {
         add_partitions,
         commit,
         checkpoint,
+        erase,
+        erase_key,
         close,
         kill,
         background,

@@ -172,6 +172,30 @@ def erasable_roll(session: CrashSession) -> None:
     session.tend()
 
 
+def erased(session: CrashSession) -> None:
+    """Records of a sealed segment, of the last one, of one that is rewritten twice."""
+    session.create("t", erasable=True, segment_bytes=4096)
+    for n in range(4):
+        session.send("t", 0, events(2, 1500, first=2 * n))
+    session.erase("t", 0, 1)
+    session.send("t", 0, events(1, first=8))
+    session.erase("t", 0, 8, 0)
+    session.crash_and_reopen()
+    session.send("t", 0, events(1, first=9))
+
+
+def erased_by_key(session: CrashSession) -> None:
+    """In two partitions, whole or not at all; one of them compressed, with retention at work."""
+    session.create("t", 2, compression="lz4", erasable=True, max_records=4, segment_bytes=4096)
+    for n in range(3):
+        session.batch([("t", p, e) for p in (0, 1) for e in events(2, 900, first=2 * n)])
+    session.retain()
+    session.erase_key("t", b"k4")
+    session.compact("t")
+    session.reopen()
+    session.erase("t", 1, 5)
+
+
 def disk_durability(session: CrashSession) -> None:
     """Nothing is promised of power loss but a prefix; of the process's death, everything."""
     session.create("t", durability="disk")
@@ -201,5 +225,7 @@ WORKLOADS = [
     group_of_several_batches,
     erasable,
     erasable_roll,
+    erased,
+    erased_by_key,
     disk_durability,
 ]

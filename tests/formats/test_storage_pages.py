@@ -38,6 +38,7 @@ def example_tail() -> tail_page.TailState:
         largest_timestamp_ms=1_700_000_000_000,
         writer=0x77,
         boot_id=TOPIC_ID,
+        rewrites=4,
     )
 
 
@@ -150,7 +151,7 @@ def test_format_is_pinned(page: str):
     """A change of format must be seen: it also has to raise the version in the file."""
     digests = {
         "frame": "8c80cfa04cf830760c74a428b8ef9ff0b8835e2b197886f7515f2a9e97a9e8b2",
-        "tail-page": "10e83874cc7b2e1d88498d8a0665affe0ea39c2cb319a3fd3125d71c73d4aa11",
+        "tail-page": "6844cf944be0b2d4f5048e43dafa4a8996a0e18dcc3093f4132bb553557ff0b1",
         "offset-index": "e8d0b86a116221450a1dfa86916d2bee0b9b4d8bf8c54d75ff342acf882ad0ce",
         "state": "40cf21d27f6da05cfaf1e539204c0814f697a6c44b9ca58652b0affe97519e92",
     }

@@ -32,7 +32,7 @@ from merkql.storage import checkpoint_file, offset_index, shared_state, tail_pag
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
 from merkql.storage.tail_page import TailState
-from merkql.topic import read_topic
+from merkql.topic_config import read_topic
 from merkql.transparency.checkpoint import parse_checkpoint
 from merkql.transparency.note import parse_note
 from merkql.transparency.policy import parse_policy

@@ -380,3 +380,34 @@ def test_a_broker_takes_over_a_large_value(client: Client, tmp_path: Path) -> No
     data = theirs(client, records[:1], 0, codec) + theirs(client, records[1:], 1, codec)
     plant(tmp_path / "data", {0: data})
     check_partition(tmp_path / "data", records)
+
+
+@clients
+@pytest.mark.parametrize("compression", ["none", "lz4"])
+def test_clients_read_segments_with_erased_records(
+    client: Client, compression: str, tmp_path: Path
+) -> None:
+    """Offsets, times and all other records as they were; of an erased one the digest is left."""
+    records = varied(700, 10)
+    erased = [0, 1, 5, 123, 124, 350, 699]
+    with Broker.open(tmp_path / "data", compression=compression) as broker:
+        broker.create_topic("t", segment_bytes=20_000, erasable=True)
+        send(broker, "t", records)
+        partition = broker.topic("t").partition(0)
+        proofs = {offset: partition.proof(offset) for offset in erased}
+        assert partition.erase(*erased) == erased
+    log = Log(tmp_path / "data/topics/t/0", 0, records, 3)
+    read = {record.offset: record for record in read_segments(client, log, set())}
+    assert sorted(read) == list(range(700))
+    for offset, wanted in enumerate(expected(0, records)):
+        if offset not in proofs:
+            assert fields(read[offset]) == wanted
+            continue
+        entry = proofs[offset].entry
+        assert entry is not None
+        record = read[offset]
+        assert (record.key, record.value) == (None, None)
+        assert record.timestamp == records[offset].timestamp_ms
+        assert [(name, bytes(value)) for name, value in record.headers] == [
+            ("merkql.erased", entry[17:])
+        ]

@@ -1,8 +1,8 @@
 """Any sequence of calls against a list in memory.
 
-Goal: no order of appends, rolls, reopenings, crashes, retentions, proofs and commits makes the log
-hold anything but what a list would. Method: a state machine; after every step offsets, bytes and
-roots are compared, and nothing missing is forgiven.
+Goal: no order of appends, rolls, reopenings, crashes, retentions, erasures, proofs and commits
+makes the log hold anything but what a list would. Method: a state machine; after every step
+offsets, bytes and roots are compared, and nothing missing is forgiven.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from merkql import (
     Broker,
     OffsetOutOfRangeError,
     ProducerRecord,
+    Record,
     RetentionConfig,
 )
 from support.log_model import Event
@@ -54,6 +55,8 @@ class LogMachine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         self.written: list[list[Event]] = [[] for _ in range(PARTITIONS)]
         self.leaves: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
+        self.erased: list[set[int]] = [set() for _ in range(PARTITIONS)]
+        self.erasable = False
         self.starts = [0] * PARTITIONS  # what was hidden stays hidden
         self.limit: int | None = None
         self.committed = [0] * PARTITIONS
@@ -61,15 +64,19 @@ class LogMachine(RuleBasedStateMachine):
         self.broker = Broker.open(self.root)
 
     @initialize(
-        compression=st.sampled_from(["none", "lz4"]), durability=st.sampled_from(["fsync", "disk"])
+        compression=st.sampled_from(["none", "lz4"]),
+        durability=st.sampled_from(["fsync", "disk"]),
+        erasable=st.booleans(),
     )
-    def create(self, compression: str, durability: str) -> None:
+    def create(self, compression: str, durability: str, *, erasable: bool) -> None:
+        self.erasable = erasable
         self.broker.create_topic(
             "t",
             partitions=PARTITIONS,
             segment_bytes=4096,
             compression=compression,
             durability=durability,
+            erasable=erasable,
         )
 
     @rule(where=placed)
@@ -121,6 +128,30 @@ class LogMachine(RuleBasedStateMachine):
     def compact(self, index: int) -> None:
         self.broker.topic("t").partition(index).compact()
 
+    @precondition(lambda self: self.erasable and any(self.written))
+    @rule(index=st.integers(0, PARTITIONS - 1), chosen=st.lists(numbers, max_size=3))
+    def erase(self, index: int, chosen: list[int]) -> None:
+        """Also what retention took, and what is erased already."""
+        count = len(self.written[index])
+        offsets = sorted({one % count for one in chosen}) if count else []
+        found = self.broker.topic("t").partition(index).erase(*offsets)
+        assert found == [one for one in offsets if one not in self.erased[index]]
+        self.erased[index].update(offsets)
+
+    @precondition(lambda self: self.erasable)
+    @rule(key=keys)
+    def erase_key(self, key: bytes | None) -> None:
+        """All that is there, whether or not it is shown; what is on disk no more keeps its salt."""
+        if key is None:
+            return
+        found = self.broker.topic("t").erase_key(key)
+        for index in range(PARTITIONS):
+            of_key = {n for n, event in enumerate(self.written[index]) if event.key == key}
+            now = set(found.get(index, []))
+            shown = {n for n in of_key if n >= self._start(index)}
+            assert shown - self.erased[index] <= now <= of_key - self.erased[index]
+            self.erased[index] |= now
+
     @rule(index=st.integers(0, PARTITIONS - 1), offset=numbers, size=numbers)
     def prove(self, index: int, offset: int, size: int) -> None:
         """Any record in any tree of the past; the entry only while the record is here."""
@@ -136,7 +167,11 @@ class LogMachine(RuleBasedStateMachine):
         assert list(proof.path) == tree.inclusion(offset, 0, size)
         assert proof.root == tree.root(0, size)
         if offset >= self._start(index):
-            assert proof.verify(partition.read(offset), tree.root(0, size))
+            if offset in self.erased[index]:
+                assert proof.entry is not None
+                proof.check_leaf(tree.root(0, size))
+            else:
+                assert proof.verify(partition.read(offset), tree.root(0, size))
         consistency = partition.consistency_proof(size)
         assert consistency.verify(tree.root(0, size), tree.root(0, count))
 
@@ -150,7 +185,7 @@ class LogMachine(RuleBasedStateMachine):
                 index = record.partition
                 expected = max(self.committed[index], self._start(index))
                 assert record.offset == expected
-                assert event_of(record) == self.written[index][expected]
+                assert event_of(record) == self._event(index, expected)
                 self.committed[index] = expected + 1
             consumer.commit_sync()
             for index in range(PARTITIONS):
@@ -175,6 +210,8 @@ class LogMachine(RuleBasedStateMachine):
     def verify(self, index: int) -> None:
         report = self.broker.topic("t").partition(index).verify()
         assert report.end_offset == len(self.written[index])
+        here = {n for n in self.erased[index] if n >= report.first_offset}
+        assert set(report.erased) == here
 
     @precondition(lambda self: any(self.leaves))
     @rule(index=st.integers(0, PARTITIONS - 1), number=numbers)
@@ -196,7 +233,9 @@ class LogMachine(RuleBasedStateMachine):
             assert partition.start_offset == start
             records = partition.read_range(start, end)
             assert [record.offset for record in records] == list(range(start, end))
-            assert [event_of(record) for record in records] == self.written[index][start:]
+            assert [event_of(r) for r in records] == [
+                self._event(index, offset) for offset in range(start, end)
+            ]
             assert partition.root() == self._root(index, end)
             for outside in (start - 1, end):
                 if outside >= 0:
@@ -208,8 +247,14 @@ class LogMachine(RuleBasedStateMachine):
         shutil.rmtree(self.root)
 
     def _note(self, index: int, event: Event) -> None:
-        self.leaves[index].append(event.leaf(len(self.written[index])))
+        offset = len(self.written[index])
+        salt = self.broker.topic("t").partition(index).salts(offset, offset + 1)
+        self.leaves[index].append(event.leaf(offset, salt))
         self.written[index].append(event)
+
+    def _event(self, index: int, offset: int) -> Event | None:
+        """What is to be read there; None for a record that is erased."""
+        return None if offset in self.erased[index] else self.written[index][offset]
 
     def _start(self, index: int) -> int:
         end = len(self.written[index])
@@ -232,8 +277,11 @@ def record_of(index: int, event: Event) -> ProducerRecord:
     )
 
 
-def event_of(record: object) -> Event:
-    return Event(record.value, record.key, record.timestamp_ms, record.headers)  # type: ignore[attr-defined]
+def event_of(record: Record) -> Event | None:
+    if record.erased:
+        assert (record.value, record.key, record.headers) == (None, None, ())
+        return None
+    return Event(record.value, record.key, record.timestamp_ms, record.headers)
 
 
 @pytest.fixture(autouse=True)

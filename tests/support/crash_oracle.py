@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from merkql import Record
 from merkql.broker import Broker
 from merkql.producer import Producer
 from merkql.storage.partition import Partition
 from support.log_model import Event, LogModel, PartitionModel, TopicModel, root_of
 
+NEEDLE_SIZE = 8  # of a value: compression leaves so much of its beginning as it is
 Seen = dict[tuple[bytes, int], int]  # the end a reader was shown, by topic id and partition
 
 
@@ -66,10 +69,46 @@ def _check_topic(
             signed_least = before.signed
             if power_cut and not most.durable:
                 groups_least = before.synced
+        erased_least: set[int] = set()
+        if least is not None and partition.index < len(least.partitions):
+            erased_least = least.partitions[partition.index].erased
         events = check_partition(partition, possible, groups_least, most)
+        erased = _check_erased(broker, partition, (erased_least, possible.erased), events)
         signed = _check_signed(partition, signed_least, events, erasable=most.erasable)
-        held.partitions.append(PartitionModel([events] if events else [], 0, signed=signed))
+        groups = [events] if events else []
+        held.partitions.append(PartitionModel(groups, 0, signed=signed, erased=erased))
     return held
+
+
+def _check_erased(
+    broker: Broker, partition: Partition, bounds: tuple[set[int], set[int]], events: list[Event]
+) -> set[int]:
+    """What was erased is, and nothing else; and no file has a byte of it, or of its salt."""
+    least, most = bounds
+    start, end = partition.start_offset, partition.end_offset
+    erased = {one.offset for one in partition.read_range(start, end) if one.erased}
+    where = f"{partition.topic}/{partition.index}"
+    assert {one for one in least if one >= start} <= erased <= most, f"{where}: {erased} erased"
+    log = partition._owner.open_log(partition.index)
+    gone = erased | {one for one in least if one < start}
+    for offset in sorted(gone):
+        salts = log.pool.read(f"{log.tree.directory}/salts", 16, offset * 16)
+        assert salts == bytes(16), f"{where}: the salt of {offset} is there"
+    values = [events[offset].value or b"" for offset in gone]  # no two begin alike
+    found = find_bytes(broker._directory, [one[:NEEDLE_SIZE] for one in values])
+    assert not found, f"{where}: of an erased record is left {found}"
+    return gone
+
+
+def find_bytes(root: str, needles: Iterable[bytes]) -> list[tuple[bytes, str]]:
+    """Which of these are in which file below ``root``."""
+    found = []
+    for path, _, names in os.walk(root):
+        for name in names:
+            with open(os.path.join(path, name), "rb") as file:
+                content = file.read()
+            found += [(one, name) for one in needles if one in content]
+    return found
 
 
 def _check_signed(
@@ -119,15 +158,26 @@ def check_reader(
                 m.partitions[partition.index] for m in models if partition.index < len(m.partitions)
             ]
             start, end = partition.start_offset, partition.end_offset
-            found = [
-                Event(r.value, r.key, r.timestamp_ms, r.headers)
-                for r in partition.read_range(start, end)
-            ]
-            assert any(found == one.events()[start:end] for one in possible) or not found, (
+            records = partition.read_range(start, end)
+            found = [None if r.erased else _event(r) for r in records]
+            assert not found or any(_fits(found, start, one) for one in possible), (
                 f"a reader is shown other records in {name}/{partition.index}, {start} to {end}"
             )
             seen[topic.id, partition.index] = end
     return seen
+
+
+def _event(record: Record) -> Event:
+    return Event(record.value, record.key, record.timestamp_ms, record.headers)
+
+
+def _fits(found: list[Event | None], start: int, model: PartitionModel) -> bool:
+    """Whether these are the model's records from ``start`` on, None for one that is erased."""
+    events = model.events()[start : start + len(found)]
+    return len(events) == len(found) and all(
+        one == event if one is not None else offset in model.erased
+        for offset, (one, event) in enumerate(zip(found, events, strict=True), start)
+    )
 
 
 _OURS = re.compile(
@@ -168,8 +218,11 @@ def check_partition(
         assert start <= max(possible.start, lowest), f"{where} hides records below {start}"
     for offset, record in enumerate(partition.read_range(start, end), start):
         assert record.offset == offset
-        found = Event(record.value, record.key, record.timestamp_ms, record.headers)
-        assert found == events[offset], f"{where} has another record at {offset}"
+        if record.erased:
+            assert offset in possible.erased, f"{where}: nobody erased {offset}"
+            assert record.timestamp_ms == events[offset].timestamp_ms
+            continue
+        assert _event(record) == events[offset], f"{where} has another record at {offset}"
     for size, root in possible.roots.items():
         if size <= end:
             assert partition.root(size) == root, f"{where} has another root at {size} than it had"
@@ -178,7 +231,11 @@ def check_partition(
         for size in {1, end // 2, end - 1} & set(range(1, end)):
             assert partition.root(size) == root_of(events[:size])
     for offset in {start, end - 1} & set(range(start, end)):
-        assert partition.proof(offset).verify(partition.read(offset), partition.root())
+        proof, record = partition.proof(offset), partition.read(offset)
+        if record.erased:
+            proof.check_leaf(partition.root())
+        else:
+            assert proof.verify(record, partition.root())
     if end:
         old = max(1, end // 2)
         consistency = partition.consistency_proof(old)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from merkql import BrokerConfig, ProducerRecord, RetentionConfig, WriterFailedError
+from merkql import BrokerConfig, ProducerRecord, RetentionConfig, WriterFailedError, erasures
 from merkql.broker import Broker
 from merkql.storage import directory, engine, maintenance, partition_log, wal
 from merkql.transparency import key_file
@@ -41,6 +41,7 @@ def pinned(seed: int = 1) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(wal, "FILE_SIZE_MIN", WAL_FILE_SIZE)
         patch.setattr(wal, "FILE_SIZE_MAX", WAL_FILE_SIZE)
         patch.setattr(partition_log, "DERIVED_SYNC_BYTES", DERIVED_SYNC_BYTES)
+        patch.setattr(erasures, "process", lambda: {"user": "u", "uid": 0, "pid": 1, "host": "h"})
         reboot(patch, 1)
         yield patch
 
@@ -227,6 +228,21 @@ class CrashSession:
                 one.signed.append(len(one.events()))
 
         self._step(self.broker.topic(topic).partition(partition).checkpoint, change)
+
+    def erase(self, topic: str, partition: int, *offsets: int) -> None:
+        def change(model: LogModel) -> None:
+            model.topics[topic].partitions[partition].erased.update(offsets)
+
+        held = self.broker.topic(topic).partition(partition)
+        self._step(lambda: held.erase(*offsets, by="the crash tests"), change)
+
+    def erase_key(self, topic: str, key: bytes) -> None:
+        def change(model: LogModel) -> None:
+            for one in model.topics[topic].partitions:
+                found = [at for at, event in enumerate(one.events()) if event.key == key]
+                one.erased.update(found)
+
+        self._step(lambda: self.broker.topic(topic).erase_key(key), change)
 
     def operation(self, name: str) -> None:
         """A line in the journal for who wants to find where something begins."""

@@ -49,6 +49,7 @@ class PartitionModel:
     synced: int = 0  # in groups: what survives power loss
     roots: dict[int, bytes] = field(default_factory=dict)  # by size, as told when it was reached
     signed: list[int] = field(default_factory=list)  # sizes of the checkpoints
+    erased: set[int] = field(default_factory=set)  # offsets
 
     def events(self) -> list[Event]:
         return [event for group in self.groups for event in group]

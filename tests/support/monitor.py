@@ -101,7 +101,8 @@ class MonitorFiles(Files):
     def remove(self, path: str) -> None:
         if path.endswith(".wal") and self._is_used(path):
             unsynced = [one for one in tuple(self._dirty) if kind_of(one) in ("log", "salts")]
-            unsynced += filter(os.path.exists, tuple(self._new_names))  # else they are gone again
+            # Else they are gone again, or empty, and can be made again.
+            unsynced += [one for one in tuple(self._new_names) if _size(one)]
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
         if path.endswith(".log") and "/.deleted-" not in path:
@@ -169,3 +170,10 @@ def kind_of(path: str) -> str:
         if name.endswith(ending):
             return ending[1:]
     return name
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0

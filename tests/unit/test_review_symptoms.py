@@ -300,6 +300,7 @@ def test_a_user_could_call_what_only_a_leader_may_call() -> None:
     """`Topic.apply_retention` took no lock: beside a writer, segments were missing by dozens."""
     public = {name for name in dir(Topic) if not name.startswith("_")}
     assert public == {
+        "erase_key",
         "add_partitions",
         "alter",
         "config",

@@ -107,7 +107,11 @@ cdef inline Record _make_record(const RecordView* view, str topic, int partition
         record.key = PyBytes_FromStringAndSize(<const char*>view.key, view.key_size)
     if view.value_size >= 0:
         record.value = PyBytes_FromStringAndSize(<const char*>view.value, view.value_size)
-    record.headers = () if view.header_count == 0 else _headers(view)
+    record.erased = view.erased_digest is not NULL
+    if view.header_count == 0 or record.erased:
+        record.headers = ()
+    else:
+        record.headers = _headers(view)
     return record
 
 

@@ -194,6 +194,7 @@ cdef int _write_batch(
         view.header_count = 0 if record.headers is NULL else 1
         view.offset = plan.first_offset + index
         view.timestamp_ms = record.timestamp_ms
+        view.erased_digest = NULL
         if plan.salts is not NULL:
             salt = plan.salts + index * SALT_SIZE
         if leaf_run_add(run, &view, salt, True):

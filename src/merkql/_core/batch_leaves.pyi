@@ -5,6 +5,7 @@ def leaf_hashes(
     *,
     first_offset: int | None = None,
     salts: bytes | None = None,
+    erased: list[int] | None = None,
     decompressed_size_max: int = ...,
 ) -> bytes: ...
 def leaf_hashes_and_entries(
@@ -12,6 +13,7 @@ def leaf_hashes_and_entries(
     *,
     first_offset: int | None = None,
     salts: bytes | None = None,
+    erased: list[int] | None = None,
     decompressed_size_max: int = ...,
 ) -> tuple[bytes, bytes]: ...
 def entry_at(

@@ -59,6 +59,9 @@ cdef struct Job:
     unsigned char* hashes
     unsigned char* bundle           # entries behind their sizes; used if wants_bundle
     bint wants_bundle
+    long long* erased               # offsets of erased records
+    size_t erased_count
+    size_t erased_capacity
     size_t count                    # of hashes, those still in the run included
     size_t capacity
     LeafRun run
@@ -112,6 +115,8 @@ cdef Status _hash_batch(Job* job, const unsigned char* at, const unsigned char* 
             salt = job.salts + job.count * SALT_SIZE
         if leaf_run_add(&job.run, &view, salt, False):
             return OUT_OF_MEMORY
+        if view.erased_digest is not NULL and _note_erased(job, view.offset):
+            return OUT_OF_MEMORY
         job.count += 1
         index += 1
     if at != end:
@@ -147,6 +152,22 @@ cdef int _make_room(Job* job, size_t more) noexcept nogil:
     return 0
 
 
+cdef int _note_erased(Job* job, long long offset) noexcept nogil:
+    """Returns -1 out of memory."""
+    cdef size_t capacity
+    cdef void* grown
+    if job.erased_count == job.erased_capacity:
+        capacity = 2 * job.erased_capacity + 16
+        grown = realloc(job.erased, capacity * sizeof(long long))
+        if grown is NULL:
+            return -1
+        job.erased = <long long*>grown
+        job.erased_capacity = capacity
+    job.erased[job.erased_count] = offset
+    job.erased_count += 1
+    return 0
+
+
 cdef int _hash_all(Job* job, size_t decompressed_size_max) except -1:
     cdef const unsigned char* records
     cdef bytes opened
@@ -173,37 +194,42 @@ cdef int _hash_all(Job* job, size_t decompressed_size_max) except -1:
 
 
 def leaf_hashes(
-    data, *, object first_offset=None, bytes salts=None,
+    data, *, object first_offset=None, bytes salts=None, list erased=None,
     Py_ssize_t decompressed_size_max=_DECOMPRESSED_SIZE_MAX,
 ) -> bytes:
     """Recomputes the leaf hashes of the records in whole batches.
 
     With `first_offset` those of the records before it are left out; `salts` is 16 bytes for each
     of the others. Checksums are not looked at: scan first. A batch that the data cut, and zeros,
-    end the run quietly.
+    end the run quietly. The leaf of an erased record is that of the entry it left behind; its
+    offset is appended to `erased` where a list is given.
 
     Raises BatchError for bytes that are not such batches, ValueError for another number of salts.
     """
-    return _hash(data, first_offset, salts, decompressed_size_max, False)[0]
+    return _hash(data, first_offset, salts, decompressed_size_max, erased, False)[0]
 
 
 def leaf_hashes_and_entries(
-    data, *, object first_offset=None, bytes salts=None,
+    data, *, object first_offset=None, bytes salts=None, list erased=None,
     Py_ssize_t decompressed_size_max=_DECOMPRESSED_SIZE_MAX,
 ) -> tuple:
     """As leaf_hashes, and with them the entries, each behind its size (a u16, big-endian).
 
     That is how entry bundles of tlog-tiles have them: 51 bytes a record.
     """
-    return _hash(data, first_offset, salts, decompressed_size_max, True)
+    return _hash(data, first_offset, salts, decompressed_size_max, erased, True)
 
 
 cdef tuple _hash(
-    data, object first_offset, bytes salts, Py_ssize_t decompressed_size_max, bint wants_bundle
+    data, object first_offset, bytes salts, Py_ssize_t decompressed_size_max, list erased,
+    bint wants_bundle
 ):
     cdef Py_buffer view
     cdef Job job
+    cdef size_t index
     job.hashes = job.bundle = NULL
+    job.erased = NULL
+    job.erased_count = job.erased_capacity = 0
     job.wants_bundle = wants_bundle
     job.salts = NULL
     job.position = job.count = job.capacity = job.salt_count = 0
@@ -221,6 +247,9 @@ cdef tuple _hash(
         job.data = <const unsigned char*>view.buf
         job.size = view.len
         _hash_all(&job, max(decompressed_size_max, 0))
+        if erased is not None:
+            for index in range(job.erased_count):
+                erased.append(job.erased[index])
         return (
             PyBytes_FromStringAndSize(<const char*>job.hashes, job.count * HASH_SIZE),
             PyBytes_FromStringAndSize(
@@ -231,6 +260,7 @@ cdef tuple _hash(
         leaf_run_end(&job.run)
         free(job.hashes)
         free(job.bundle)
+        free(job.erased)
         PyBuffer_Release(&view)
 
 
@@ -241,7 +271,8 @@ def entry_at(
 
     The bytes may end before the batch does. None unless it begins at `first_offset` and the record
     is there, readable. The checksum is not looked at: compare the leaf hash with the one in the
-    tree, which says more. Raises ValueError unless the salt has 0 or 16 bytes.
+    tree, which says more. The entry of an erased record is what it left behind. Raises ValueError
+    unless the salt has 0 or 16 bytes.
     """
     cdef const unsigned char* batch = <const unsigned char*>PyBytes_AS_STRING(data)
     cdef const unsigned char* at = batch + HEADER_SIZE

@@ -24,6 +24,7 @@ cdef struct LeafRun:
     size_t starts[LEAF_RUN_RECORDS]
     size_t sizes[LEAF_RUN_RECORDS]
     unsigned char entries[LEAF_RUN_RECORDS * ENTRY_SIZE]
+    unsigned char given[LEAF_RUN_RECORDS]   # whether the digest stands in the entry already
 
 
 cdef struct RecordView:
@@ -37,6 +38,7 @@ cdef struct RecordView:
     long long header_count
     long long offset
     long long timestamp_ms
+    const unsigned char* erased_digest  # of a record that is erased, HASH_SIZE bytes; else NULL
 
 
 # Both return -1 out of memory. salt: NULL or SALT_SIZE bytes. is_canonical: the form of headers.

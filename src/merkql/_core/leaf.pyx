@@ -41,7 +41,7 @@ cdef void leaf_run_end(LeafRun* run) noexcept nogil:
 cdef int leaf_run_add(
     LeafRun* run, const RecordView* record, const unsigned char* salt, bint is_canonical
 ) noexcept nogil:
-    cdef size_t size = _message_size(record, salt)
+    cdef size_t size = _message_size(record, salt) if record.erased_digest is NULL else 0
     cdef unsigned char* entry
     cdef unsigned char* scratch
     if run.count == LEAF_RUN_RECORDS or run.used + size > run.capacity:
@@ -55,8 +55,12 @@ cdef int leaf_run_add(
             run.capacity = size
     run.starts[run.count] = run.used
     run.sizes[run.count] = size
-    _write_message(run.scratch + run.used, record, salt, is_canonical)
     entry = run.entries + run.count * ENTRY_SIZE
+    run.given[run.count] = record.erased_digest is not NULL
+    if record.erased_digest is NULL:
+        _write_message(run.scratch + run.used, record, salt, is_canonical)
+    else:
+        memcpy(entry + ENTRY_SIZE - HASH_SIZE, record.erased_digest, HASH_SIZE)
     _write_place(entry, record.offset, record.timestamp_ms)
     run.used += size
     run.count += 1
@@ -79,7 +83,11 @@ cdef void leaf_run_flush(LeafRun* run) noexcept nogil:
         messages[index] = run.scratch + run.starts[index]
     sha256_many(messages, run.sizes, run.count, digests)
     for index in range(run.count):
-        memcpy(run.entries + index * ENTRY_SIZE + 17, digests + index * HASH_SIZE, HASH_SIZE)
+        if not run.given[index]:
+            memcpy(
+                run.entries + (index + 1) * ENTRY_SIZE - HASH_SIZE, digests + index * HASH_SIZE,
+                HASH_SIZE,
+            )
     leaf_hash_many(run.entries, run.count, run.hashes)
     if run.bundle is not NULL:
         for index in range(run.count):
@@ -179,6 +187,7 @@ cdef void _view(RecordView* view, bytes key, bytes value, bytes headers):
     view.header_count = load_be32(view.headers)
     view.offset = 0
     view.timestamp_ms = 0
+    view.erased_digest = NULL
 
 
 def record_digest(bytes key, bytes value, tuple headers not None, bytes salt not None=b"") -> bytes:
@@ -210,14 +219,17 @@ cdef tuple entry_and_leaf_hash(const RecordView* record, bytes salt):
     cdef unsigned char leaf[HASH_SIZE]
     cdef size_t size
     cdef bytes scratch
-    if PyBytes_GET_SIZE(salt):
-        salt_bytes = <const unsigned char*>PyBytes_AS_STRING(salt)
-    size = _message_size(record, salt_bytes)
-    scratch = PyBytes_FromStringAndSize(NULL, size)
-    message = <const unsigned char*>PyBytes_AS_STRING(scratch)
-    _write_message(<unsigned char*>message, record, salt_bytes, False)
     _write_place(written, record.offset, record.timestamp_ms)
-    sha256_many(&message, &size, 1, written + ENTRY_SIZE - HASH_SIZE)
+    if record.erased_digest is not NULL:
+        memcpy(written + ENTRY_SIZE - HASH_SIZE, record.erased_digest, HASH_SIZE)
+    else:
+        if PyBytes_GET_SIZE(salt):
+            salt_bytes = <const unsigned char*>PyBytes_AS_STRING(salt)
+        size = _message_size(record, salt_bytes)
+        scratch = PyBytes_FromStringAndSize(NULL, size)
+        message = <const unsigned char*>PyBytes_AS_STRING(scratch)
+        _write_message(<unsigned char*>message, record, salt_bytes, False)
+        sha256_many(&message, &size, 1, written + ENTRY_SIZE - HASH_SIZE)
     leaf_hash_many(written, 1, leaf)
     return (<const char*>written)[:ENTRY_SIZE], (<const char*>leaf)[:HASH_SIZE]
 

@@ -4,6 +4,7 @@
 cdef class Record:
     cdef readonly str topic
     cdef readonly int partition
+    cdef readonly bint erased           # beside the other int: it takes no space there
     cdef readonly long long offset
     cdef readonly long long timestamp_ms
     cdef readonly bytes key

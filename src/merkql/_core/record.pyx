@@ -20,17 +20,22 @@ cdef object _timedelta = datetime.timedelta
 cdef class Record:
     """A record as it was read. A `value` of None is a tombstone, as in Kafka.
 
-    Immutable and hashable; two records are equal when every attribute is.
+    Or, where `erased` is true, all that is left of one: its place and its time. Then key and value
+    are None and there are no headers. Immutable and hashable; two records are equal when every
+    attribute is.
     """
 
     __match_args__ = ("topic", "partition", "offset", "timestamp_ms", "key", "value", "headers")
 
     def __init__(
         self, object topic, int partition, long long offset, long long timestamp_ms,
-        bytes key, bytes value, object headers=(),
+        bytes key, bytes value, object headers=(), *, bint erased=False,
     ):
+        if erased and (key is not None or value is not None or headers):
+            raise ValueError("a record that is erased has no key, value or headers")
         self.topic = _exact_topic(topic)
         self.partition = partition
+        self.erased = erased
         self.offset = offset
         self.timestamp_ms = timestamp_ms
         self.key = key
@@ -51,6 +56,7 @@ cdef class Record:
             self.offset == that.offset and self.timestamp_ms == that.timestamp_ms
             and self.partition == that.partition and self.topic == that.topic
             and self.key == that.key and self.value == that.value and self.headers == that.headers
+            and self.erased == that.erased
         )
 
     def __hash__(self):
@@ -63,14 +69,21 @@ cdef class Record:
         return (
             f"Record(topic={self.topic!r}, partition={self.partition}, offset={self.offset}, "
             f"timestamp_ms={self.timestamp_ms}, key={_shown(self.key)}, "
-            f"value={_shown(self.value)}, headers={self.headers!r})"
+            f"value={_shown(self.value)}, headers={self.headers!r}"
+            f"{', erased=True' if self.erased else ''})"
         )
 
     def __reduce__(self):
-        return Record, (
+        made = _erased_record if self.erased else Record
+        return made, (
             self.topic, self.partition, self.offset, self.timestamp_ms, self.key, self.value,
             self.headers,
         )
+
+
+def _erased_record(*fields):
+    """For pickle."""
+    return Record(*fields, erased=True)
 
 
 @cython.final

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "groups": ("merkql.cli.groups", "consumer groups: members, committed offsets, lag"),
     "alter": ("merkql.cli.alter", "what a topic keeps, and other settings"),
     "delete": ("merkql.cli.delete", "remove a topic for good"),
+    "erase": ("merkql.cli.erase", "destroy single records; their proofs stay valid"),
     "verify": ("merkql.cli.verify", "recompute every checksum, leaf and root"),
     "dump": ("merkql.cli.dump", "what is in a file, damaged or not"),
     "proof": ("merkql.cli.proof", "a root, or a proof for somebody who has nothing of ours"),

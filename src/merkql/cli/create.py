@@ -17,7 +17,7 @@ from merkql.cli.parsing import (
 from merkql.cli.quantities import count, counted
 from merkql.cli.topic_settings import add_settings, settings_of
 from merkql.errors import TopicExistsError
-from merkql.topic import TopicConfig
+from merkql.topic_config import TopicConfig
 
 
 def add_parser(subparsers: Subparsers) -> Parser:

@@ -15,7 +15,7 @@ from merkql.storage.directory import encode_clean, read_mark
 from merkql.storage.offset_index import TIMESTAMP_MIN
 from merkql.storage.start_file import encode_start
 from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
-from merkql.topic import read_topic
+from merkql.topic_config import read_topic
 
 AT_ONCE = 1 << 16
 

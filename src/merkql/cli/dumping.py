@@ -15,7 +15,7 @@ from merkql.storage import layout
 from merkql.storage.entries import topic_entries
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files, read_file
-from merkql.topic import read_topic
+from merkql.topic_config import read_topic
 
 FILE_SIZE_MAX = 1 << 36
 TEXT_MAX = 200  # of a value; JSON has the whole

@@ -87,7 +87,7 @@ def _rows(broker: Broker, directory: str, name: str) -> Iterator[Row]:
     files = Files()
     group = Group(files, layout.groups_directory(directory), name)
     offsets, members = group.read_offsets(), _members(files, group)
-    topics = {topic.id: topic for topic in map(broker.topic, broker.topics())}
+    topics = {topic.id: topic for topic in map(broker.topic, broker.topics(internal=True))}
     for key in sorted(_whole_topics({*offsets, *members}, topics), key=partial(_place, topics)):
         committed, topic = offsets.get(key), topics.get(key.topic_id)
         row: dict[str, object] = {

@@ -94,7 +94,7 @@ def _look(monitor: Monitor, name: str) -> list[Status]:
     with Broker.open(name, read_only=True) as broker:
         return [
             monitor.look(PartitionSource(broker.topic(topic)._open_log(part.index)))
-            for topic in broker.topics()
+            for topic in broker.topics(internal=True)
             for part in broker.topic(topic).partitions()
             if part.newest_checkpoint() is not None
         ]

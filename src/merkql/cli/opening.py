@@ -13,7 +13,7 @@ from merkql.storage import layout
 from merkql.storage.entries import topic_entries
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
-from merkql.topic import read_topic
+from merkql.topic_config import read_topic
 
 
 def to_read(arguments: Namespace) -> Broker:

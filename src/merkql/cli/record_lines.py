@@ -125,6 +125,8 @@ class LineStyle:
             raise LineError(number, f"not JSON: {error}") from None
         if not isinstance(content, dict):
             raise LineError(number, 'not a JSON object such as {"key": "a", "value": "b"}')
+        if content.get("erased"):
+            raise LineError(number, "an erased record: there is nothing to write")
         unknown = sorted(set(content) - _FIELDS)
         if unknown:
             known = "key, value, headers, timestamp_ms, key_base64 and value_base64"

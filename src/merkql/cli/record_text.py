@@ -17,6 +17,7 @@ from merkql._core.record import Record
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")
+_ERASED = ',"erased":true'
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 Renderer = Callable[[Iterable[Record]], bytes]
@@ -115,7 +116,8 @@ def _json_line(record: Record) -> str:
     return (
         f'{{"topic":"{record.topic}","partition":{record.partition},"offset":{record.offset},'
         f'"timestamp_ms":{record.timestamp_ms},{_named("key", record.key)},'
-        f'{_named("value", record.value)},"headers":[{",".join(headers)}]}}\n'
+        f'{_named("value", record.value)},"headers":[{",".join(headers)}]'
+        f"{_ERASED if record.erased else ''}}}\n"
     )
 
 

@@ -38,7 +38,7 @@ def add_key(parser: ArgumentParser) -> None:
 
 def signed_partitions(arguments: Namespace, broker: Broker) -> Iterator[Partition]:
     """The partitions that ``add_partitions`` was told of."""
-    names = [arguments.topic] if arguments.topic else broker.topics()
+    names = [arguments.topic] if arguments.topic else broker.topics(internal=True)
     return partitions_of(broker, names, arguments.partition)
 
 

@@ -10,7 +10,7 @@ from merkql.cli.parsing import Parser
 from merkql.cli.quantities import count, duration, size
 from merkql.storage.partition_identity import CheckpointSchedule
 from merkql.storage.retention import RetentionConfig
-from merkql.topic import COMPRESSIONS, DURABILITIES, TopicConfig
+from merkql.topic_config import COMPRESSIONS, DURABILITIES, TopicConfig
 
 NO_LIMIT = "none"
 _SETTINGS = ("durability", "compression", "segment_bytes", "segment_age_ms")

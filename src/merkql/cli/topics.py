@@ -57,16 +57,16 @@ def run(arguments: Namespace) -> int:
     with to_read(arguments) as broker:
         names = [*arguments.topic, *arguments.topics]
         if arguments.names:
-            for name in broker.topics():
+            for name in broker.topics(internal=True):
                 terminal.out.print(name)
             return OK
         by_partition = bool(names) or arguments.at is not None or arguments.roots
         damage: list[Exception] = []
         if by_partition:
-            topics = [broker.topic(name) for name in names or broker.topics()]
+            topics = [broker.topic(name) for name in names or broker.topics(internal=True)]
             rows = [row for topic in topics for row in _partitions(topic, arguments, damage)]
         else:
-            rows = [_topic_row(broker, name, damage) for name in broker.topics()]
+            rows = [_topic_row(broker, name, damage) for name in broker.topics(internal=True)]
             damage += damaged_topics(arguments.directory)
     if arguments.json:
         print_objects(terminal.out, rows)

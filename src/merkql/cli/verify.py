@@ -85,7 +85,7 @@ def run(arguments: Namespace) -> int:
         report.policy = Policy.of_keys([VerifierKey.parse(key) for key in arguments.log])
     started = time.monotonic()
     with to_write(arguments) if arguments.repair else to_read(arguments) as broker:
-        names = arguments.topic or broker.topics()
+        names = arguments.topic or broker.topics(internal=True)
         _verify(list(partitions_of(broker, names, arguments.partition)), report)
         if not arguments.topic:
             for error in (
@@ -118,7 +118,8 @@ class _Report:
             out = self.terminal.out
             out.print(
                 f"{out.paint('green', 'ok')}      {row['topic']}/{row['partition']}  "
-                f"{counted(self.sound[-1], 'record')}, {bytes_text(int(str(row['size_bytes'])))}, "
+                f"{counted(self.sound[-1], 'record')}{_erased(row)}, "
+                f"{bytes_text(int(str(row['size_bytes'])))}, "
                 f"root {str(row['root'])[:16]}…"
             )
         self.terminal.out.flush()
@@ -150,6 +151,10 @@ class _Report:
         if self.damage_count:
             text = f"{counted(self.damage_count, 'place')} damaged; {text}"
         self.terminal.note(text)
+
+
+def _erased(row: dict[str, object]) -> str:
+    return f" ({row['erased']} erased)" if row["erased"] else ""
 
 
 def _verify(partitions: list[Partition], report: _Report) -> None:
@@ -196,6 +201,7 @@ def _verify_one(one: Partition, report: _Report, show: Callable[[int, int], None
             "records": found.end_offset - found.first_offset,
             "size_bytes": found.size_bytes,
             "root": found.root.hex(),
+            "erased": len(found.erased),
         }
     )
 

@@ -10,7 +10,7 @@ import lz4
 import xxhash
 
 import merkql
-from merkql import topic
+from merkql import topic_config
 from merkql._core import crc32c, frame, sha256
 from merkql.assignment import STATE_VERSION
 from merkql.cli.parsing import Parser, Subparsers, add_json, new_command
@@ -46,7 +46,7 @@ def versions() -> dict[str, dict[str, object]]:
     """What there is to say, by its kind."""
     formats: dict[str, object] = {
         "directory": directory.FORMAT,
-        "topic": topic.FORMAT,
+        "topic": topic_config.FORMAT,
         "record-batch": 2,
         "wal-frame": frame.VERSION,
         "tail-page": tail_page.VERSION,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from merkql.storage.eraser import Eraser
     from merkql.storage.partition_log import PartitionLog
     from merkql.storage.shared_state import LivePartition
 
@@ -21,6 +22,10 @@ class TopicSource(Protocol):
 
     def refresh(self) -> None:
         """See what another process made of the topics."""
+
+    @property
+    def erasures(self) -> Eraser:
+        """What erases records."""
 
     def logs_of(self, partitions: Iterable[LivePartition]) -> list[PartitionLog]:
         """Those partitions, opened; without those whose topic is deleted."""

@@ -14,11 +14,12 @@ from merkql.errors import CorruptionError, OffsetOutOfRangeError
 from merkql.proof import ProofError, leaf_hash, parse_checkpoint
 from merkql.proofs import RangeProof, checkpoint_text, record_to_json
 from merkql.storage import layout
+from merkql.storage.entry_runs import entries_of
 from merkql.storage.evidence import Content
 from merkql.storage.files import replace_file
 from merkql.storage.history import KeptCheckpoint
 from merkql.storage.index_repair import AnyLog
-from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
+from merkql.storage.tree_space import HASH_SIZE, NO_SALT, SALT_SIZE
 
 
 class Source(Protocol):
@@ -42,12 +43,13 @@ class Source(Protocol):
 
 
 def salts_of(log: AnyLog, first: int, count: int) -> list[bytes]:
-    """The salts of records, empty ones where the topic is not erasable."""
+    """The salts of records; empty ones where the topic is not erasable, and of erased records."""
     if not log.has_salts:
         return [b""] * count
     path = layout.tree_salts(log.tree.directory)
     salts = log.pool.read(path, SALT_SIZE * count, first * SALT_SIZE)
-    return [salts[at * SALT_SIZE : (at + 1) * SALT_SIZE] for at in range(count)]
+    each = [salts[at * SALT_SIZE : (at + 1) * SALT_SIZE] for at in range(count)]
+    return [b"" if salt == NO_SALT else salt for salt in each]
 
 
 def entry_of(record: Record, salt: bytes) -> bytes:
@@ -56,10 +58,13 @@ def entry_of(record: Record, salt: bytes) -> bytes:
     return entry_bytes(record.offset, record.timestamp_ms, digest)
 
 
-def content_of(record: Record | None, salt: bytes) -> Content:
-    """What a proof says of a record; None for one that is gone."""
+def content_of(log: AnyLog, record: Record | None, salt: bytes) -> Content:
+    """What a proof says of a record: what is left of an erased one; None for one that is gone."""
     if record is None:
         return Content(None, None, salt)
+    if record.erased:
+        (entry,) = entries_of(log, record.offset, record.offset + 1)
+        return Content(entry, leaf_hash(entry), b"")
     entry = entry_of(record, salt)
     return Content(entry, leaf_hash(entry), salt)
 
@@ -70,8 +75,13 @@ def write_bundle(source: Source, log: AnyLog, place: tuple[int, int], path: str)
     kept = [one for one in source.checkpoints() if one.size >= stop][-1:]
     proof = source.prove_range(first, stop, kept[0].size if kept else None)
     leaves = log.tree.read([(0, first, stop - first)])[0]
+    left = [leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)]
     records = _records(source, first, stop)
-    files = _files(proof, leaves, (records, salts_of(log, first, stop - first)), kept)
+    for offset in [record.offset for record in records if record.erased]:
+        left[offset - first] = entries_of(log, offset, offset + 1)[0]
+    salts = salts_of(log, first, stop - first)
+    there = [record for record in records if not record.erased]
+    files = _files(proof, left, (there, salts), kept)
     try:
         content = bundle.pack(files)
     except ProofError as error:
@@ -92,14 +102,14 @@ def _records(source: Source, first: int, stop: int) -> list[Record]:
 
 def _files(
     proof: RangeProof,
-    leaves: bytes,
+    left: Sequence[bytes],
     content: tuple[Sequence[Record], Sequence[bytes]],
     kept: Sequence[KeptCheckpoint],
 ) -> dict[str, bytes]:
     records, salts = content
     entries = [
-        leaves[at : at + HASH_SIZE].hex() for at in range(0, len(leaves), HASH_SIZE)
-    ]  # of a record that is gone, the hash is left
+        one.hex() for one in left
+    ]  # of a record that is gone, the hash; of an erased one, it
     lines = []
     for record in records:
         salt = salts[record.offset - proof.first]

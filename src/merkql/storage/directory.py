@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import time
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import xxhash
 
@@ -32,14 +32,15 @@ LOOK_INTERVAL_S = 0.001
 FORMAT = 1
 _OURS = {
     *("lock", "lock.queue", "lock.sharers", "lock.alone", "state", "wal", "topics", "groups"),
-    *("merkql.json", "merkql.json.tmp", "clean", "clean.tmp"),
+    *("merkql.json", "merkql.json.tmp", "clean", "clean.tmp", "erasing", "erasing.tmp"),
 }
 _CLEAN = struct.Struct("<4sQ")
 _CLEAN_MAGIC = b"MKC1"
 _SEQUENCE_MAX = 1 << 62
 
 
-class DirectoryInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DirectoryInfo:
     """What ``merkql.json`` says."""
 
     log_id: bytes  # sixteen random bytes

@@ -10,10 +10,11 @@ from merkql._core.batch_leaves import leaf_hashes_and_entries
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog, with_index
+from merkql.storage.salts import read_salts
 from merkql.storage.segment import SealedSegment, Segment, scan_segment
-from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
+from merkql.storage.tree_space import BUNDLED_SIZE, HASH_SIZE
 
-BUNDLED_SIZE = 51  # an entry behind its size, a u16
+ENTRY_SIZE = 49
 
 
 class EntryRun(NamedTuple):
@@ -52,6 +53,15 @@ def entry_runs(log: AnyLog, first: int, stop: int) -> Iterator[EntryRun]:
         raise CorruptionError(path, 0, f"offsets {first} to {stop - 1} are missing")
 
 
+def entries_of(log: AnyLog, first: int, stop: int) -> list[bytes]:
+    """The entries of offsets [first, stop), 49 bytes each."""
+    entries = []
+    for run in entry_runs(log, first, stop):
+        ends = range(BUNDLED_SIZE, len(run.bundled) + 1, BUNDLED_SIZE)
+        entries += [run.bundled[end - ENTRY_SIZE : end] for end in ends]
+    return entries
+
+
 def _runs_of_segment(
     log: AnyLog, segment: Segment, offsets: tuple[int, int], end_position: int
 ) -> Iterator[EntryRun]:
@@ -68,7 +78,9 @@ def _runs_of_segment(
             raise CorruptionError(segment.path, run.end_position, run.reason)
         if run.next_offset <= first:
             continue
-        salts = _salts(log, first, run.next_offset)
+        salts = None
+        if log.has_salts:
+            salts = read_salts(log.pool, log.tree.directory, first, run.next_offset)
         try:
             hashes, bundled = leaf_hashes_and_entries(run.data, first_offset=first, salts=salts)
         except BatchError as error:
@@ -79,13 +91,3 @@ def _runs_of_segment(
         first += count
         if first >= stop:
             return
-
-
-def _salts(log: AnyLog, first: int, stop: int) -> bytes | None:
-    if not log.has_salts:
-        return None
-    path = layout.tree_salts(log.tree.directory)
-    salts = log.pool.read(path, (stop - first) * SALT_SIZE, first * SALT_SIZE)
-    if len(salts) < (stop - first) * SALT_SIZE:
-        raise CorruptionError(path, first * SALT_SIZE, "salts are missing")
-    return salts

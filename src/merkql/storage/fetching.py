@@ -90,7 +90,7 @@ class Fetcher:
         if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
             raise missing_offsets(log.directory, segment.end_offset, stop)
         room = max(FETCH_BYTES, segment.end_position - entry.position)  # of so much there is use
-        size = min(limits.max_bytes or segment.batch_at(entry.position).size, room)
+        size = min(limits.max_bytes or _batch_size(segment, entry.position), room)
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
         try:
@@ -106,6 +106,12 @@ class Fetcher:
         finally:
             if len(buffer) <= FETCH_BYTES and len(self._buffers) < BUFFERS_KEPT:
                 self._buffers.append(buffer)
+
+
+def _batch_size(segment: Segment, position: int) -> int:
+    """What the header there says, as far as the segment goes: it may be anything."""
+    rest = segment.end_position - position
+    return max(1, min(segment.batch_at(position).size, rest))
 
 
 class _Place(NamedTuple):

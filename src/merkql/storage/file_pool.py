@@ -141,6 +141,21 @@ class FilePool:
     def exists(self, path: str) -> bool:
         return path in self._open or self.files.status(path) is not None
 
+    def is_replaced(self, path: str) -> bool:
+        """Whether another file has the name of the one that is open here, or none has."""
+        entry = self._open.get(path)
+        if entry is None or entry.closed:
+            return False
+        status = self.files.status(path)
+        if status is None:
+            return True
+        entry = self._pin(path)
+        try:
+            known = self.files.identity(entry.descriptor)
+        finally:
+            self._unpin(entry)
+        return known != (status.st_dev, status.st_ino)
+
     def remove(self, path: str) -> None:
         """Remove the file; readers that are in it finish their read."""
         self.forget(path)

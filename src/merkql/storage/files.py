@@ -146,6 +146,11 @@ class Files:
     def size(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
 
+    def identity(self, descriptor: int) -> tuple[int, int]:
+        """Which file it is, whatever has its name now: equal to that of ``status`` if it has."""
+        status = os.fstat(descriptor)
+        return status.st_dev, status.st_ino
+
     def next_data(self, descriptor: int, position: int) -> int | None:
         """Where bytes that were written begin, at ``position`` or behind; None if there are none.
 

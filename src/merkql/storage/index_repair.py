@@ -49,7 +49,8 @@ def repair_index(log: AnyLog, segment: Segment) -> None:
     sealed = isinstance(segment, SealedSegment)
     entries = _entries_of(log, segment, None if sealed else segment.end_position)
     path = segment.index.path
-    if isinstance(log, ReaderLog):
+    if isinstance(log, ReaderLog) or (sealed and log.has_salts and not log.led):
+        # Or a leader somewhere may be replacing segment and index at this moment.
         index: OffsetIndex | ScannedIndex = ScannedIndex(path, entries)
     else:
         log.mended = True

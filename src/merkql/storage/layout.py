@@ -21,6 +21,7 @@ NEW_PREFIX = ".new-"
 KEPT_SUFFIX = ".kept"  # of WAL files that recovery could not use up
 TEMPORARY_SUFFIX = ".tmp"
 TREE = "tree"  # a partition's directory of hashes and salts
+ERASURES_TOPIC = "__erasures"  # of ours, in the place of any other: who erased what
 
 
 def check_name(name: object, what: str) -> str:
@@ -89,6 +90,10 @@ def shared_state(root: str) -> str:
 
 def clean_mark(root: str) -> str:
     return f"{root}/clean"
+
+
+def erasing(root: str) -> str:
+    return f"{root}/erasing"
 
 
 def wal_directory(root: str) -> str:

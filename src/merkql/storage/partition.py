@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from merkql._core.record import Record
-from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
+from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
 from merkql.storage import retention as retaining
 from merkql.storage.arguments import check_offset, check_positive, check_range
 from merkql.storage.fetching import (
@@ -19,27 +19,25 @@ from merkql.storage.fetching import (
     FetchLimits,
     read_quickly,
 )
-from merkql.storage.gaps import reason_of
 from merkql.storage.index_repair import AnyLog, repair_index
+from merkql.storage.partition_access import PartitionAccess
 from merkql.storage.partition_log import PartitionLog
-from merkql.storage.tree_repair import is_mendable, rebuild_whole_tree, with_rebuilt_tree
+from merkql.storage.tree_repair import rebuild_whole_tree
 
 if TYPE_CHECKING:  # what makes and checks evidence is loaded by the methods that need it
     from merkql.proofs import ConsistencyProof, Proof, RangeProof
     from merkql.storage.evidence import Content, Prover
     from merkql.storage.history import KeptCheckpoint
     from merkql.storage.partition_owner import PartitionOwner
-    from merkql.storage.retention import RetentionConfig
     from merkql.storage.salvage import SalvagedRange
     from merkql.storage.verification import VerifyReport
     from merkql.transparency.publisher import PublishReport
 
 Result = TypeVar("Result")
 logger = logging.getLogger("merkql.recovery")
-RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
 
 
-class Partition:
+class Partition(PartitionAccess):
     """One ordered log of records with a merkle tree over all it ever held.
 
     Safe to share between threads. Reading takes no lock a writer holds across a sync.
@@ -48,13 +46,8 @@ class Partition:
     def __init__(
         self, owner: PartitionOwner, topic: str, index: int, now_ms: Callable[[], int]
     ) -> None:
-        self._owner = owner
-        self._now_ms = now_ms
-        self.topic = topic
-        self.index = index
+        super().__init__(owner, topic, index, now_ms)
         self._fetcher = Fetcher()
-        # End, time, limits, and the first offset they show: looked for once while they stay.
-        self._known_start: tuple[int, int, RetentionConfig | None, int] = (-1, 0, None, 0)
 
     def __repr__(self) -> str:
         return f"<Partition {self.topic}/{self.index}>"
@@ -144,15 +137,19 @@ class Partition:
         size = self._check_size(log, size, "size")
         if offset >= size:
             raise OffsetOutOfRangeError(offset, 0, size)
+        return self._with_tree(
+            log, lambda: self._with_segments(log, lambda log: self._prove(log, offset, size))
+        )
+
+    def _prove(self, log: AnyLog, offset: int, size: int) -> Proof:
         from merkql.storage.collecting import salts_of
 
         (salt,) = salts_of(log, offset, 1)  # kept for who saved the record, when ours is gone
         if offset >= self._start_of(log):
             proof = self._prover.inclusion_quickly(log, offset, size, salt)
-            if proof is not None and not log.retired:
+            if proof is not None:
                 return proof
-        content = self._content_of(log, offset, salt)
-        return self._with_tree(log, lambda: self._prover.inclusion(log, offset, size, content))
+        return self._prover.inclusion(log, offset, size, self._content_of(log, offset, salt))
 
     def prove_range(self, first: int, stop: int, size: int | None = None) -> RangeProof:
         """That the records from ``first`` up to, not with, ``stop`` are in the tree: one proof.
@@ -172,10 +169,16 @@ class Partition:
         return self._with_tree(log, lambda: self._prover.range(log, first, stop, size))
 
     def salts(self, first: int, stop: int) -> bytes:
-        """Under the records from ``first`` up to ``stop`` of an erasable topic, 16 bytes each."""
-        from merkql.storage.collecting import salts_of
+        """Under the records from ``first`` up to ``stop`` of an erasable topic, 16 bytes each.
 
-        return b"".join(self._with_log(lambda log: salts_of(log, first, stop - first)))
+        Zeros under those that are erased; nothing at all where the topic is not erasable.
+        """
+        from merkql.storage.salts import read_salts
+
+        def read(log: AnyLog) -> bytes:
+            return read_salts(log.pool, log.tree.directory, first, stop) if log.has_salts else b""
+
+        return self._with_log(read)
 
     def evidence(self, first: int, stop: int, path: str | os.PathLike[str]) -> RangeProof:
         """Write what shows the records from ``first`` up to ``stop`` to a stranger: a zip file.
@@ -187,7 +190,8 @@ class Partition:
         from merkql.storage.collecting import absolute, write_bundle
 
         self.prove_range(first, stop)  # refuses what is not there, before anything is done
-        return write_bundle(self, self._owner.open_log(self.index), (first, stop), absolute(path))
+        log, place = self._owner.open_log(self.index), (first, stop)
+        return self._with_segments(log, lambda log: write_bundle(self, log, place, absolute(path)))
 
     def consistency_proof(self, old: int, new: int | None = None) -> ConsistencyProof:
         """That the tree of ``new`` records begins with the tree of ``old``, unchanged."""
@@ -263,18 +267,46 @@ class Partition:
         with self._owner.exclusive():
             return retaining.compact(self._writable(), self._owner.retention, self._now_ms())
 
+    def erase(self, *offsets: int, by: str | None = None, reason: str | None = None) -> list[int]:
+        """Destroy the records at these offsets for good; those that were not erased before.
+
+        Value, key, headers and salt are in no file afterwards; reading gives a record that is
+        ``erased``, and every proof, root and checkpoint stays valid. ``by`` and ``reason`` go into
+        the log of erasures, the topic ``__erasures``: nothing of the record belongs in them. Of one
+        that is retained away, the salt is destroyed. Durable when it returns; a crash in between is
+        put right by who opens the directory next. Give many at once: writing waits meanwhile, and
+        each segment that holds one is rewritten.
+
+        Raises ``NotErasableError`` unless the topic was created ``erasable``,
+        ``OffsetOutOfRangeError`` past the end (nothing is erased then), and ``CorruptionError``
+        where damage is in the way.
+        """
+        from merkql.storage.eraser import Reason
+
+        for offset in offsets:
+            check_offset(offset, "offset")
+        erased = self._owner.erase([self.index], lambda *_: offsets, Reason(by, reason))
+        return erased.get(self.index, [])
+
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Recompute every checksum, leaf and root from the records up, and each kept checkpoint's.
 
+        Of an erased record the entry is hashed, and the log of erasures has to have it.
         ``progress`` is told records done and records in all. Raises ``CorruptionError`` at the
         first thing that is wrong; only where records are sound and what is derived from them is
         not (index, stored hashes), a broker that writes makes that again, logs it, and goes on.
         Cost: a full read.
         """
+        from merkql.storage.erasure_check import check_erased
         from merkql.storage.history import verify_kept
 
+        logged = self._owner.erased(self.index) - self._owner.being_erased(self.index)
         report = self._verify(progress)
         self._with_log(verify_kept)
+        if report.erased or logged:
+            self._with_log(
+                lambda log: check_erased(log, report, logged, self._owner.erased(self.index))
+            )
         return report
 
     def _verify(self, progress: Callable[[int, int], None] | None) -> VerifyReport:
@@ -299,10 +331,8 @@ class Partition:
 
         The call for damage: it passes what cannot be read and says which offsets that were.
         """
-        from merkql.storage.salvage import salvage
-
         check_range(start, start if stop is None else stop)
-        return self._with_log(lambda log: salvage(log, start, stop))
+        return self._with_log(lambda log: self._salvage_settled(log, start, stop))
 
     def has_more(self, offset: int | None) -> bool:
         """Whether ``fetch`` at ``offset`` has something to say: records, or damage at the end."""
@@ -318,61 +348,11 @@ class Partition:
         log = self._owner.open_log(self.index)
         return log.damage or (log.refusal if isinstance(log, PartitionLog) else None)
 
-    def _with_log(self, work: Callable[[AnyLog], Result]) -> Result:
-        """``work`` on the partition's state, again if retention took a segment meanwhile."""
-        missing = FileNotFoundError()
-        for _ in range(RETRIES):
-            log = self._owner.open_log(self.index)
-            try:
-                result = work(log)
-                self._check_here(log)
-                return result
-            except (CorruptionError, FileNotFoundError) as error:
-                self._check_here(log)
-                if not isinstance(error, FileNotFoundError):
-                    raise
-                missing = error
-                log.look_again()
-        raise CorruptionError(str(missing.filename), 0, reason_of(missing)) from missing
-
-    def _check_here(self, log: AnyLog) -> None:
-        """Raise if the topic was deleted meanwhile: the files may be another topic's by now."""
-        if log.retired:
-            raise UnknownTopicError(self.topic, "it was deleted")
-
     def _read(self, log: AnyLog, offset: int) -> Record:
         records = self._fetcher.fetch(log, offset, self._start_of(log), FetchLimits(1, None))
         if not records:
             raise OffsetOutOfRangeError(offset, self._start_of(log), log.end_offset)
         return records[0]
-
-    def _start_of(self, log: AnyLog) -> int:
-        limits = self._owner.retention
-        if limits is retaining.NO_LIMITS:
-            return log.start_offset
-        now_ms = self._now_ms() if limits.max_age_ms is not None else 0
-        known = self._known_start
-        if known[:3] != (log.end_offset, now_ms, limits):
-            start = retaining.visible_start(log, limits, now_ms)
-            known = self._known_start = (log.end_offset, now_ms, limits, start)
-        return max(known[3], log.start_offset)
-
-    def _writable(self) -> PartitionLog:
-        log = self._owner.open_log(self.index)
-        assert isinstance(log, PartitionLog)
-        if log.damage is not None:
-            raise again(log.damage)
-        return log
-
-    def _check_size(self, log: AnyLog, size: int | None, name: str) -> int:
-        if log.damage is not None:
-            raise again(log.damage)  # its tree is not whole
-        if size is None:
-            return log.end_offset
-        check_offset(size, name)
-        if size > log.end_offset:
-            raise OffsetOutOfRangeError(size, 0, log.end_offset)
-        return size
 
     def _content_of(self, log: AnyLog, offset: int, salt: bytes) -> Content:
         """What a proof says of a record: its entry, where it is still shown, and its salt."""
@@ -380,20 +360,6 @@ class Partition:
 
         try:
             is_shown = offset >= self._start_of(log)
-            return content_of(self.read(offset) if is_shown else None, salt)
+            return content_of(log, self.read(offset) if is_shown else None, salt)
         except OffsetOutOfRangeError:
-            return content_of(None, salt)  # retained away since we looked
-
-    def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
-        """``work()``, once more with a rebuilt tree where stored hashes are damaged."""
-        try:
-            result = work()
-            self._check_here(log)
-            return result
-        except CorruptionError as damage:
-            self._check_here(log)
-            if not isinstance(log, PartitionLog) or not is_mendable(log, damage):
-                raise
-            found = damage
-        with self._owner.exclusive():
-            return with_rebuilt_tree(self._writable(), found, work)
+            return content_of(log, None, salt)  # retained away since we looked

@@ -28,6 +28,7 @@ from merkql.storage.segment import (
     Segment,
     SegmentEnd,
     list_sealed,
+    look_again,
 )
 from merkql.storage.segment_space import held_in_size
 from merkql.storage.tail_page import TailState
@@ -96,8 +97,8 @@ class PartitionLog:
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
         self._parts: _Parts = ((), None)  # replaced as one: readers must not see a gap in a roll
         self.frontier = Frontier()
-        self.start_offset = 0
-        self.end_offset = 0
+        self.start_offset = self.end_offset = 0
+        self.rewrites = 0  # how often a sealed segment was replaced under its name
         self.damage: CorruptionError | None = None
         self.refusal: CorruptionError | None = None  # it contradicts what it signed: only read it
         self._tip = (0, 0, 0)  # offset, position and index count of the end, set as one
@@ -230,14 +231,15 @@ class PartitionLog:
         if not same or stored_levels(page.end_offset) > stored_levels(self.end_offset):
             self.names_unsynced = True  # they made files
         end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
-        active = self.active if same else None
-        sealed = self.segments
+        active, sealed = self.active if same else None, self.segments
         if active is None or page.start_offset != self.start_offset or not self.page:
             sealed = list_sealed(self.pool, self.directory, page.segment_offset, sealed)
         if active is None:
             active = ActiveSegment(self.pool, self.directory, page.segment_offset, end)
         else:
             active.move_end(end)
+        if page.rewrites != self.rewrites:
+            look_again(sealed)
         self._parts = (sealed, active)
         self.tree.others_wrote()
         self.frontier = Frontier(page.end_offset, page.peaks)
@@ -245,7 +247,7 @@ class PartitionLog:
         marks = (page.checkpoint_offset, page.checkpoint_position, page.checkpoint_index_count)
         self.checkpoint = max(marks, self.checkpoint) if same else marks
         self.durable_offset = max(page.durable_offset, self.durable_offset)
-        self.writer = page.writer
+        self.writer, self.rewrites = page.writer, page.rewrites
         self.move_end(page.end_offset)
         self.page = written  # last: whoever has this page is taken to know what it says
 
@@ -266,7 +268,8 @@ class PartitionLog:
         self.start_offset, self.end_offset = other.start_offset, other.end_offset
         self.checkpoint, self.durable_offset = other.checkpoint, other.durable_offset
         self.names_unsynced, self.damage = other.names_unsynced, other.damage
-        self.writer, self.boot_id, self.page = other.writer, other.boot_id, other.page
+        self.rewrites, self.writer = other.rewrites, other.writer
+        self.boot_id, self.page = other.boot_id, other.page
 
     def tail_state(self) -> TailState:
         offset, position, index_count = self.checkpoint
@@ -284,6 +287,7 @@ class PartitionLog:
             largest_timestamp_ms=self.active.largest_timestamp_ms,
             writer=self.writer,
             boot_id=self.boot_id,
+            rewrites=self.rewrites,
         )
 
     def roll(self) -> None:

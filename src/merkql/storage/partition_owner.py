@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from merkql.storage.eraser import Choice, Reason
     from merkql.storage.history import KeptCheckpoint
     from merkql.storage.index_repair import AnyLog
     from merkql.storage.partition_identity import LogSettings
@@ -41,6 +43,17 @@ class PartitionOwner(Protocol):
     @property
     def retention(self) -> RetentionConfig:
         """What the topic keeps."""
+
+    def erase(
+        self, partitions: Iterable[int], choose: Choice, reason: Reason
+    ) -> dict[int, list[int]]:
+        """Destroy records; those that were destroyed now, by partition."""
+
+    def erased(self, index: int) -> set[int]:
+        """The offsets of one partition that were erased, as the log of erasures says."""
+
+    def being_erased(self, index: int) -> set[int]:
+        """Those that are being erased now."""
 
     @property
     def checkpointer(self) -> CheckpointMaker:

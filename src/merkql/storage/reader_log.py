@@ -27,6 +27,7 @@ from merkql.storage.segment import (
     SealedSegment,
     Segment,
     list_sealed,
+    look_again,
     offsets_on_disk,
     scan_segment,
 )
@@ -66,13 +67,15 @@ class ReaderLog:
         self.id = identity
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
         self.damage: CorruptionError | None = None
-        self.has_salts = pool.exists(layout.tree_salts(self.tree.directory))
+        self._salts_path = layout.tree_salts(self.tree.directory)
+        self._has_salts = False
         begin: Segment = self._growing(0, 0, ScannedIndex(directory, []))
         self._parts: tuple[tuple[SealedSegment, ...], Segment] = ((), begin)  # replaced as one
         self._lock = threading.Lock()
         self.frontier = Frontier()
         self.start_offset = 0
         self.end_offset = 0
+        self.rewrites = 0  # how often a sealed segment was replaced under its name
         self.is_here: Callable[[], bool] = lambda: True  # the topic sets it: whether it still is
         self.seen = -1  # version of the shared state whose news are known here
         self._boot_id = boot_id
@@ -96,6 +99,13 @@ class ReaderLog:
     def active(self) -> Segment:
         """The last segment."""
         return self._parts[1]
+
+    @property
+    def has_salts(self) -> bool:
+        """Whether each record has a salt under its digest: from the first record on it shows."""
+        if not self._has_salts and self.end_offset:
+            self._has_salts = self.pool.exists(self._salts_path)
+        return self._has_salts
 
     @property
     def tip(self) -> tuple[int, int]:
@@ -151,6 +161,9 @@ class ReaderLog:
         else:
             path = layout.segment_index(self.directory, page.segment_offset)
             index = OffsetIndex(self.pool, path, page.index_count)
+        if page.rewrites != self.rewrites:
+            look_again(sealed)  # the descriptors of those just found, too, may be of another file
+            self.rewrites = page.rewrites
         self._parts = (sealed, self._growing(page.segment_offset, page.position, index))
         self.frontier = Frontier(page.end_offset, page.peaks)
         self.start_offset = page.start_offset

@@ -73,6 +73,7 @@ def open_log(
     _remove_leftovers(log, names)
     page = tail_page.read(log.pool, log.tail_path)
     start_damage = _take_start(log, page)
+    log.rewrites = page.rewrites if page is not None else 0
     firsts = sorted(o for o in map(layout.parse_segment, names) if o is not None)
     tell_missing_beginning(log, firsts)
     if clean and page is not None and page.clean and _open_clean(log, page, firsts):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,20 +16,16 @@ from merkql._core.batch_decoder import decode
 from merkql._core.batch_encoder import encode
 from merkql._core.batch_fields import HEADER_SIZE, is_control
 from merkql._core.batch_header import BatchError, scan
+from merkql._core.batch_leaves import leaf_hashes_and_entries
 from merkql._core.record import Record
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog, with_index
-from merkql.storage.offset_index import (
-    TIMESTAMP_MIN,
-    IndexEntry,
-    OffsetIndex,
-    encode_entry,
-    running_entries,
-)
+from merkql.storage.offset_index import IndexEntry
 from merkql.storage.partition_log import BATCH_SIZE_COMPRESSED, PartitionLog
 from merkql.storage.segment import SealedSegment, Segment, list_sealed, scan_segment
 from merkql.storage.start_file import write_start
+from merkql.storage.tree_space import BUNDLED_SIZE, HASH_SIZE
 
 logger = logging.getLogger("merkql.retention")
 
@@ -254,31 +249,22 @@ def _first_kept(log: PartitionLog, segment: SealedSegment, start: int) -> int:
 
 def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSegment:
     """A durable segment with the records of ``old`` from ``start`` on."""
-    new = SealedSegment(log.pool, log.directory, start, old.end_offset)
-    temporary = layout.temporary(new.path)
-    log.pool.truncate(temporary, 0)
+    from merkql.storage.rewriting import NewSegment  # here: who only writes has no use for it
+
     entry = with_index(log, old, lambda segment: segment.locate(start))
     data = _tail_of_batch(log, old, entry, start)
     head = scan(data, start)
     if head.verdict != "clean" or not head.batches:
         raise CorruptionError(old.path, entry.position, head.reason or "unused space")
-    entries = running_entries(head.batches, 0, TIMESTAMP_MIN)
-    log.pool.write(temporary, data, 0, critical=True)
-    written = len(data)
+    new = NewSegment(log, start, old.end_offset)
+    new.add(data, head.batches)
     position, following = entry.position + old.batch_at(entry.position).size, head.next_offset
     for run in scan_segment(log.pool, old.path, position=position, expected_offset=following):
         if run.verdict not in ("", "clean"):
             raise CorruptionError(old.path, run.end_position, run.reason)
-        log.pool.write(temporary, run.data, written, critical=True)
-        entries += running_entries(run.batches, written, entries[-1].largest_timestamp_ms)
-        written += len(run.data)
-    log.pool.sync(temporary)
-    log.pool.write(new.index.path, b"".join(map(encode_entry, entries)), 0)
-    log.pool.sync(new.index.path)
-    log.pool.rename(temporary, new.path)
-    log.pool.sync_names(os.path.dirname(new.path))
-    new.adopt_index(OffsetIndex(log.pool, new.index.path, len(entries)))
-    return new
+        new.add(run.data, run.batches)
+    new.sync()
+    return new.install()
 
 
 def _tail_of_batch(log: PartitionLog, segment: Segment, entry: IndexEntry, start: int) -> bytes:
@@ -298,4 +284,23 @@ def _tail_of_batch(log: PartitionLog, segment: Segment, entry: IndexEntry, start
         compression="lz4" if data[CODEC_AT] & CODEC_MASK else log.settings.compression,
         batch_size_bytes=max(accumulator.size_bytes * 2, BATCH_SIZE_COMPRESSED),
     )
-    return bytes(encoded.data)
+    left = _left_by_erased(data, start)
+    if not left:
+        return bytes(encoded.data)
+    from merkql._core.batch_erasure import erase_records
+
+    return b"".join(
+        erase_records(
+            encoded.data[position : position + size],
+            {offset: left[offset] for offset in left if first <= offset < first + count},
+        )
+        for first, position, size, count, _ in encoded.batches
+    )
+
+
+def _left_by_erased(batch: bytes, start: int) -> dict[int, bytes]:
+    """The digests of the erased records from ``start`` on: new batches get them too."""
+    erased: list[int] = []
+    _, bundled = leaf_hashes_and_entries(batch, first_offset=start, erased=erased)
+    ends = {offset: (offset - start + 1) * BUNDLED_SIZE for offset in erased}
+    return {offset: bundled[end - HASH_SIZE : end] for offset, end in ends.items()}

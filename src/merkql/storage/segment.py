@@ -133,6 +133,15 @@ class SealedSegment(Segment):
         self.index = index
         self._index_open = True
 
+    def look_again(self) -> bool:
+        """Its files may have been replaced: take nothing of them for granted. Whether they were."""
+        replaced = self._pool.is_replaced(self.path) or self._pool.is_replaced(self.index.path)
+        self._pool.forget(self.path)
+        self._pool.forget(self.index.path)
+        self._end_position = None
+        self._index_open = False
+        return replaced
+
     def adopt_index(self, index: OffsetIndex | ScannedIndex) -> None:
         """Use an index that recovery rebuilt."""
         self.index = index
@@ -288,6 +297,12 @@ def list_sealed(
             segment = SealedSegment(pool, directory, first, following)
         sealed.append(segment)
     return tuple(sealed)
+
+
+def look_again(segments: Iterable[SealedSegment]) -> bool:
+    """Another process may have replaced some segments under their names; whether it did."""
+    replaced = [segment for segment in segments if segment.look_again()]
+    return bool(replaced)
 
 
 class Run(NamedTuple):

@@ -15,14 +15,14 @@ from merkql.storage.file_pool import FilePool
 
 SIZE = 4096
 MAGIC = b"MKTP"
-VERSION = 2
+VERSION = 3
 ATTEMPTS = 3  # a page being written at this moment may read torn
 STATE_LIVE = 0
 STATE_CLEAN = 1
 # magic, version, state, peak count, reserved, checksum | boot id, writer, start offset, end offset,
 # segment first offset, segment position, index count, durable offset, checkpoint offset,
-# checkpoint position, checkpoint index count, largest timestamp
-_HEADER = struct.Struct("<4sBBBxQ16sQ9Qq")
+# checkpoint position, checkpoint index count, largest timestamp, rewrites
+_HEADER = struct.Struct("<4sBBBxQ16sQ9QqQ")
 _CHECKSUM_START = 16
 _HASH_SIZE = 32
 _NUMBER_MAX = 1 << 62  # offsets, positions and counts stay below it, whatever a page says
@@ -46,6 +46,7 @@ class TailState:
     writer: int = 0  # random, of the broker that wrote the page; 0 when it closed cleanly
     boot_id: bytes = bytes(16)  # zero when it closed cleanly
     clean: bool = False
+    rewrites: int = 0  # how often a sealed segment was replaced under its name
 
     def cleaned(self) -> TailState:
         """The page a clean close leaves: a function of the log alone."""
@@ -81,6 +82,7 @@ def encode(state: TailState) -> bytes:
             state.checkpoint_position,
             state.checkpoint_index_count,
             state.largest_timestamp_ms,
+            state.rewrites,
         )
         + state.peaks
     )
@@ -99,7 +101,7 @@ def decode(page: bytes) -> TailState | None:
         return None
     if xxhash.xxh3_64_intdigest(page[:8] + page[_CHECKSUM_START:size]) != checksum:
         return None
-    *counts, largest = numbers
+    *counts, largest, rewrites = numbers
     start, end, segment, position, index_count, durable, *checkpoint = counts
     if end.bit_count() != peak_count or max(counts) > _NUMBER_MAX:
         return None
@@ -118,6 +120,7 @@ def decode(page: bytes) -> TailState | None:
         writer=writer,
         boot_id=boot_id,
         clean=state == STATE_CLEAN,
+        rewrites=rewrites,
     )
 
 

@@ -16,9 +16,10 @@ from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.partition_log import PartitionLog
+from merkql.storage.salts import check_salts, read_salts
 from merkql.storage.segment import scan_segment
 from merkql.storage.tail_page import TailState
-from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
+from merkql.storage.tree_space import HASH_SIZE
 
 logger = logging.getLogger("merkql.recovery")
 LEAVES_AT_ONCE = 1 << 15
@@ -166,19 +167,12 @@ def _append_leaves(
         if run.verdict not in ("", "clean"):
             raise CorruptionError(path, run.end_position, run.reason)
         if run.batches:
-            salts = _read_salts(log, run.batches[0][0], run.next_offset)
-            additions = frontier.append(leaf_hashes(run.data, salts=salts))
+            first, salts, erased = run.batches[0][0], None, list[int]()
+            if log.has_salts:
+                salts = read_salts(log.pool, log.tree.directory, first, run.next_offset)
+            leaves = leaf_hashes(run.data, salts=salts, erased=erased)
+            if salts is not None:
+                check_salts(log.tree.directory, salts, first, erased)
+            additions = frontier.append(leaves)
             if not dry:
                 log.tree.write(additions)
-
-
-def _read_salts(log: PartitionLog, first: int, stop: int) -> bytes | None:
-    if not log.settings.erasable:
-        return None
-    path = layout.tree_salts(log.tree.directory)
-    salts = b""
-    if log.pool.exists(path):
-        salts = log.pool.read(path, (stop - first) * SALT_SIZE, first * SALT_SIZE)
-    if len(salts) < (stop - first) * SALT_SIZE:
-        raise CorruptionError(path, first * SALT_SIZE, "salts are missing")
-    return salts

@@ -8,7 +8,9 @@ from merkql.storage.file_pool import FilePool
 from merkql.storage.segment import PREALLOCATION_MIN
 
 SALT_SIZE = 16
+NO_SALT = bytes(SALT_SIZE)  # where a salt was destroyed: no random one ever is
 HASH_SIZE = 32
+BUNDLED_SIZE = 51  # an entry of 49 bytes behind its size, a u16
 STEP_MIN = 4096
 STEP_MAX = 1 << 20
 

@@ -12,15 +12,19 @@ from merkql.storage import layout
 from merkql.storage.gaps import check_beginning, missing_offsets
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
+from merkql.storage.salts import check_salts, read_salts
 from merkql.storage.segment import Run, SealedSegment, Segment, scan_segment
-from merkql.storage.tree_space import HASH_SIZE, SALT_SIZE
+from merkql.storage.tree_space import HASH_SIZE
 
 LEAVES_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was recomputed: records, their bytes on disk, and the root they lead to."""
+    """What was recomputed: records, their bytes on disk, and the root they lead to.
+
+    ``erased``: the offsets of records that are erased, whose entries were hashed.
+    """
 
     topic: str
     partition: int
@@ -28,6 +32,7 @@ class VerifyReport:
     end_offset: int
     size_bytes: int
     root: bytes
+    erased: tuple[int, ...] = ()
 
 
 class DerivedDamageError(CorruptionError):
@@ -45,6 +50,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
     first = segments[0].first_offset
     check_beginning(log, first)
     frontier = _check_retained_away(log, first)
+    erased: list[int] = []
     size = 0
     for segment in segments:
         stop = segment.end_position
@@ -64,7 +70,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
             if run.batches:
                 largest = _check_index(segment, run, number, largest)
                 number += len(run.batches)
-                _check_tree(log, run, frontier)
+                _check_tree(log, run, frontier, erased)
                 size += len(run.data)
             if progress is not None:
                 progress(frontier.size - first, end_offset - first)
@@ -73,7 +79,8 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
     current = log.frontier
     if frontier.size == current.size and frontier.root() != current.root():
         raise CorruptionError(log.tree.directory, 0, "the records do not lead to the root")
-    return VerifyReport(log.id.topic, log.id.index, first, frontier.size, size, frontier.root())
+    place = (log.id.topic, log.id.index, first, frontier.size, size, frontier.root())
+    return VerifyReport(*place, erased=tuple(erased))
 
 
 def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
@@ -111,15 +118,16 @@ def _check_retained_away(log: AnyLog, first: int) -> Frontier:
     return frontier
 
 
-def _check_tree(log: AnyLog, run: Run, frontier: Frontier) -> None:
+def _check_tree(log: AnyLog, run: Run, frontier: Frontier, erased: list[int]) -> None:
     """Hash the records of a run and compare with every stored hash they lead to."""
-    first = frontier.size
-    salts_path = layout.tree_salts(log.tree.directory)
+    first, known = frontier.size, len(erased)
     salts = None
-    if log.pool.exists(salts_path):
-        count = (run.next_offset - first) * SALT_SIZE
-        salts = log.pool.read(salts_path, count, first * SALT_SIZE)
-    for level, index, hashes in frontier.append(leaf_hashes(run.data, salts=salts)):
+    if log.has_salts:
+        salts = read_salts(log.pool, log.tree.directory, first, run.next_offset)
+    leaves = leaf_hashes(run.data, salts=salts, erased=erased)
+    if salts is not None:
+        check_salts(log.tree.directory, salts, first, erased[known:])
+    for level, index, hashes in frontier.append(leaves):
         try:
             stored = log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0]
         except CorruptionError as error:  # some are not there

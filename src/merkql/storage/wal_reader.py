@@ -43,7 +43,7 @@ def read_wal(files: Files, directory: str, seed: int) -> WalContent:
     """
     found: dict[int, _Found] = {}
     for _, path in wal_files(files, directory):
-        for one in _frames_of(files, path, seed):
+        for one in frames_of(files, path, seed):
             found[one.sequence] = _Found(path, one._replace(sections=()))
     if not found:
         return WalContent([], 0)
@@ -75,7 +75,7 @@ def keep_wal(files: Files, directory: str) -> None:
     files.sync_directory(directory)
 
 
-def _frames_of(files: Files, path: str, seed: int) -> Iterator[frame.Frame]:
+def frames_of(files: Files, path: str, seed: int) -> Iterator[frame.Frame]:
     """All sound frames of one file, also those behind a damaged one."""
     descriptor = files.open(path)
     try:

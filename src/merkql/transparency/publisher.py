@@ -17,10 +17,11 @@ from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError, HistoryError
 from merkql.proof import ProofError
 from merkql.storage.checkpoint_file import CheckpointFile
-from merkql.storage.entry_runs import BUNDLED_SIZE, EntryRun, entry_runs
+from merkql.storage.entry_runs import EntryRun, entry_runs
 from merkql.storage.files import Files, read_file, replace_file
 from merkql.storage.history import KeptCheckpoint, check_agrees, newest_kept
 from merkql.storage.index_repair import AnyLog
+from merkql.storage.tree_space import BUNDLED_SIZE
 from merkql.transparency.tiles import (
     CHECKPOINT,
     ENTRIES,
