@@ -88,6 +88,8 @@ class Committer:
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread has the lead."""
+        if self._background_leads:  # asked first: who led last is the leader until it comes
+            return False
         return self._leading and self._leader == threading.get_ident()
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
@@ -115,13 +117,15 @@ class Committer:
         self._queue.append(request)
         self._queued_bytes += request.size_bytes
         if not self._leading:
-            self._leading = True
+            self._leader, self._leading = 0, True  # nobody's until the background thread comes
             self._promote_background()
 
-    def grow_locked(self, request: CommitRequest, size_bytes: int) -> None:
-        """Account for what a producer added to a request in the queue."""
-        request.size_bytes += size_bytes
-        self._queued_bytes += size_bytes
+    def grow_locked(self, request: CommitRequest, size: int) -> None:
+        """Account for what a producer added to a request in the queue: so many bytes."""
+        request.size_bytes, self._queued_bytes = (
+            request.size_bytes + size,
+            self._queued_bytes + size,
+        )
 
     @property
     def queued_records(self) -> int:
@@ -211,8 +215,8 @@ class Committer:
                 return
             for request in [one for one in self._queue if one.promoted]:
                 self._queue.remove(request)  # its thread was struck as it was given the lead
-            self._background_leads = False
             self._leader, self._leading = threading.get_ident(), True
+            self._background_leads = False
         self._writer.complete_pending()
         with self._lock:
             if own is not None and self._is_astray(own):
@@ -358,9 +362,8 @@ class Committer:
                 self._end_rest()
                 continue
             with self._lock:
-                leads, self._background_leads = self._background_leads, False
-                if leads:
-                    self._leader = threading.get_ident()
+                if leads := self._background_leads:
+                    self._leader, self._background_leads = threading.get_ident(), False
             if leads:
                 self._lead_without_waiter()
             elif self.closed:
