@@ -88,9 +88,8 @@ class Committer:
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread has the lead."""
-        if self._background_leads:  # asked first: who led last is the leader until it comes
-            return False
-        return self._leading and self._leader == threading.get_ident()
+        waits = self._background_leads  # asked first: who led last is the leader until it comes
+        return not waits and self._leading and self._leader == threading.get_ident()
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
         """Block while too many bytes wait in the queue; False when ``timeout`` seconds passed."""
@@ -120,12 +119,10 @@ class Committer:
             self._leader, self._leading = 0, True  # nobody's until the background thread comes
             self._promote_background()
 
-    def grow_locked(self, request: CommitRequest, size: int) -> None:
-        """Account for what a producer added to a request in the queue: so many bytes."""
-        request.size_bytes, self._queued_bytes = (
-            request.size_bytes + size,
-            self._queued_bytes + size,
-        )
+    def grow_locked(self, request: CommitRequest, size_bytes: int) -> None:
+        """Account for what a producer added to a request in the queue."""
+        request.size_bytes += size_bytes
+        self._queued_bytes += size_bytes
 
     @property
     def queued_records(self) -> int:
