@@ -194,7 +194,9 @@ def test_a_full_disk_heals_by_itself(root: Path, job: Callable[[Work], None]) ->
     for turn in range(TURNS_MAX):
         files = FullDisk()
         broker, known, raised = run(root / str(turn), job, files, turn)
-        assert (raised is not None) == bool(files.refused)
+        assert raised is None or files.refused
+        if job is not retains:  # which does without the start file, and says so in the log
+            assert raised is not None or not files.refused
         check(broker, known)
         Work(broker, known, 5000).batch()
         check(broker, known)
