@@ -167,16 +167,21 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
     by_clock = retention.max_bytes is not None or retention.max_age_ms is not None
     kept = True
     if start > log.start_offset and (removable or by_clock):
-        # First: else what is gone looks like a loss. The page is written in its place.
-        log.start_offset = start
-        log.write_tail_page()
-        kept = _write_start(log)
-        if not kept:
-            log.pool.sync(log.tail_path)
+        kept = _say_start(log, start)  # first: else what is gone looks like a loss
     size = _remove_segments(log, removable) if removable else 0
     if not kept and not _write_start(log):
         logger.warning("%s: the disk is full; only %s says the start", log.directory, log.tail_path)
     return size
+
+
+def _say_start(log: PartitionLog, start: int) -> bool:
+    """``keep_start``; False on a full disk: then the tail page, written in its place, says it."""
+    log.start_offset = start
+    log.write_tail_page()
+    kept = _write_start(log)
+    if not kept:
+        log.pool.sync(log.tail_path)
+    return kept
 
 
 def _write_start(log: PartitionLog) -> bool:
