@@ -9,6 +9,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from merkql import before_fork as before_fork  # for what it registers
 from merkql.broker_config import BrokerConfig, BrokerOptions, check_options
 from merkql.producer import Producer
 from merkql.storage import layout
