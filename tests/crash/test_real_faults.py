@@ -244,6 +244,9 @@ for number in range(first, last):
     except RuntimeError as error:
         assert "can't allocate lock" in str(error)  # what threading.Lock says for MemoryError
         failed += 1
+    except SystemError as error:  # frame.f_back of CPython sets MemoryError and returns None
+        assert isinstance(error.__cause__, MemoryError)
+        failed += 1
     except WriterFailedError:  # it ran out between the WAL and the segment
         failed += 1
         broker.close()

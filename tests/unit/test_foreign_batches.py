@@ -39,7 +39,7 @@ def planted(root: Path, *batches: bytes) -> Iterator[Partition]:
 
 
 def compact_to(partition: Partition, count: int) -> int:
-    topic = partition._owner
+    topic = partition._owner._topic
     topic.alter(retention=RetentionConfig(max_records=count))
     return partition.compact()
 

@@ -211,3 +211,13 @@ def test_a_batch_larger_than_the_limit_was_hidden_as_it_was_acknowledged(tmp_pat
             assert partition.read(offset).offset == offset
         producer.send_values("t", [bytes(256)] * 100)
         assert partition.end_offset - partition.start_offset > 0
+
+
+def test_a_partition_whose_directory_is_gone_read_as_empty(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (tmp_path / PLACE).rename(tmp_path / "away")
+    with Broker.open(tmp_path, read_only=True) as broker:
+        partition = partition_of(broker)
+        for ask in (lambda: partition.read(0), lambda: partition.fetch(0), partition.verify):
+            with pytest.raises(CorruptionError, match="directory is missing"):
+                ask()

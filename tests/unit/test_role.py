@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, DirectoryLockedError, WriterFailedError, WriterTimeoutError
+from merkql import Broker, BrokerConfig, DirectoryLockedError, WriterFailedError, WriterTimeoutError
 from merkql.storage import layout, turn
 from merkql.storage.files import Files
 from merkql.storage.role import (
@@ -240,6 +240,32 @@ def test_the_holder_is_a_process_and_its_program(tmp_path: Path) -> None:
     os.truncate(layout.writer_lock(str(tmp_path)), 0)
     assert role.holder() == "another process"
     role.close()
+
+
+STOPS = """
+import os, signal, sys
+from merkql.storage.files import Files
+from merkql.storage.role import WriterRole
+
+role = WriterRole(Files(), sys.argv[1])
+role.enter(exclusive=False, timeout_s=30)
+print("has it", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_opening_beside_a_stopped_holder_waited_mute_and_spoke_of_an_exclusive_broker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Broker.open(tmp_path).close()
+    with children.start(STOPS, tmp_path) as child:
+        assert has_begun(child)
+        about = Path(f"/proc/{child.pid}/stat")
+        until(lambda: not about.exists() or ") T " in about.read_text())
+        with pytest.raises(WriterTimeoutError, match=f"process {child.pid} .*stopped"):
+            Broker.open(BrokerConfig(tmp_path, writer_timeout=1.3))
+        child.kill()
+    assert f"waiting for process {child.pid} " in caplog.text
 
 
 def test_who_opens_or_closes_waits_in_line_and_not_beside_it(tmp_path: Path) -> None:

@@ -173,7 +173,9 @@ class ReaderLog:
         """Whole batches in the last segment count, where the page's end cannot be trusted."""
         firsts = offsets_on_disk(self.pool, self.directory)
         if not firsts:
+            self.damage = self._loss()
             return
+        self.damage = None
         path = layout.segment(self.directory, firsts[-1])
         if self._scanned and firsts[-1] == self.active.first_offset:
             header = self.pool.read(path, HEADER_SIZE, self.active.end_position)
@@ -196,6 +198,12 @@ class ReaderLog:
         self.start_offset = min(start, end_offset)
         self.end_offset = end_offset
         self._scanned = True
+
+    def _loss(self) -> CorruptionError | None:
+        """What is wrong where there is no segment: no directory, of a topic that is there."""
+        if self.pool.files.status(self.directory) is not None or not self.is_here():
+            return None
+        return CorruptionError(self.directory, 0, "the partition's directory is missing")
 
     def _frontier_of_files(self, size: int) -> Frontier:
         """The tree as its files have it; an empty one where they do not reach that far."""

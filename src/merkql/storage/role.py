@@ -21,7 +21,7 @@ from collections.abc import Callable
 from merkql.errors import DirectoryLockedError, WriterTimeoutError
 from merkql.storage import layout
 from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
-from merkql.storage.lock_holders import holders_of
+from merkql.storage.lock_holders import SOMEBODY, holders_of
 
 logger = logging.getLogger("merkql.storage")
 KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.005  # for who waited in line, by how long it waited
@@ -29,6 +29,7 @@ LINE_INTERVAL_S = 0.0005  # how often who writes alone looks whether anybody wai
 LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
 STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
 REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # until who has a lock file of before knows it
+TELL_S = 1.0  # until who waits to come in says so in the log
 _LOOK_STEP_S = 0.05  # of who waits, whether it waits for an exclusive broker
 _HOLDER_SIZE = 256
 _all: weakref.WeakSet[WriterRole] = weakref.WeakSet()
@@ -57,14 +58,16 @@ class WriterRole:
         """Come in and take the role; whether nobody else has the directory open to write.
 
         Raises ``DirectoryLockedError`` when another broker holds the directory alone, or when this
-        one is to and another is there; and when the role could not be had in ``timeout_s`` seconds.
+        one is to and another is there; ``WriterTimeoutError`` when the role could not be had in
+        ``timeout_s`` seconds.
         """
-        if not self._try_lock(look=True) and (
-            exclusive
-            or self._is_held_for_life()
-            or not self._wait_in_line(timeout_s, self._is_held_for_life)
-        ):
-            raise DirectoryLockedError(self._root, self.holder())
+        if not self._try_lock(look=True):
+            if exclusive or self._is_held_for_life():
+                raise DirectoryLockedError(self._root, self.holder())
+            if not self._wait_in_line(timeout_s, self._is_held_for_life):
+                if self._is_held_for_life():
+                    raise DirectoryLockedError(self._root, self.holder())
+                raise WriterTimeoutError(self.holder(), timeout_s)
         is_new = not self._signature()
         self.sign()  # before the next line: who finds that lock taken asks who took it
         first = self._files.lock(self._sharers, wait=False)
@@ -166,10 +169,13 @@ class WriterRole:
                 has_it.release()
 
         threading.Thread(target=wait, name="merkql-line", daemon=True).start()
+        patience = Patience(self, timeout_s)
         deadline = time.monotonic() + timeout_s
         while not has_it.acquire(timeout=min(_LOOK_STEP_S, max(0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline or ends():
                 return False
+            if deadline - time.monotonic() < timeout_s - TELL_S:
+                patience.tell()
         return True
 
     @property
@@ -200,8 +206,9 @@ class WriterRole:
         self._files.write(self._role, text.encode()[:_HOLDER_SIZE].ljust(_HOLDER_SIZE, b"\0"), 0)
 
     def holder(self) -> str:
-        """Who has the role, in words."""
-        return self._signature() or "another process"
+        """Who has the role, in words; that it is stopped where the system says so."""
+        found = holders_of(layout.writer_lock(self._root))
+        return found if found.endswith("stopped)") else self._signature() or SOMEBODY
 
     def close(self) -> None:
         """Let go of everything."""
@@ -302,6 +309,10 @@ class Patience:
         waited_s = time.monotonic() - self._began
         if waited_s >= self._timeout_s:
             raise WriterTimeoutError(self._role.holder(), waited_s)
+        self.tell()
+
+    def tell(self) -> None:
+        """Log who has the role, once."""
         if not self._told:
             self._told = True
             holder = self._role.holder()
