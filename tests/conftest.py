@@ -21,6 +21,8 @@ settings.register_profile("nightly", settings.get_profile("default"), max_exampl
 # What a shell starts in the background ignores Ctrl-C, and so would every program we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: still ignored, but here alone
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )

@@ -141,7 +141,7 @@ class Explorer:
             if number < self._begin():
                 continue
             if reading and self._rng.random() < limits.readers_share:
-                self._read_beside(disk.running(), offered, seen, f"after {number}")
+                self._read_beside(disk.running(), (offered, promised), seen, f"after {number}")
             where = f"after {number} {short(entry)}"
             yield _Crash(False, f"{where}: killed", disk.running, promised, offered, seen)
             news = limits.news and entry[0] != "mark"
@@ -155,12 +155,13 @@ class Explorer:
         marks = [n for n, entry in enumerate(self.journal) if entry[:2] == ("mark", "operation")]
         return marks[-1] if marks else 0
 
-    def _read_beside(self, image: Image, offered: int, seen: Seen, label: str) -> None:
+    def _read_beside(self, image: Image, models: tuple[int, int], seen: Seen, label: str) -> None:
         """What another process sees now has to be there after any crash from now on."""
         root = self._fresh()
         write_image(image, root)
         try:
-            seen.update(seen_by_a_reader(root, self._models[offered], self._patch))
+            offered, promised = (self._models[number] for number in models)
+            seen.update(seen_by_a_reader(root, offered, promised, self._patch))
         except Exception as error:
             self._fail(f"{label}: read beside the writer", error, image)
         shutil.rmtree(root)

@@ -150,13 +150,18 @@ def check_readers_before_recovery(root: str, expectation: Expectation) -> None:
     assert read_image(root) == before, "a reader wrote"
 
 
-def seen_by_a_reader(root: str, offered: LogModel, patch: pytest.MonkeyPatch) -> Seen:
-    """What a process that reads beside the writer is shown: the end of each partition."""
+def seen_by_a_reader(
+    root: str, offered: LogModel, promised: LogModel, patch: pytest.MonkeyPatch
+) -> Seen:
+    """What a process that reads beside the writer is shown: the end of each partition.
+
+    A topic that is being deleted, offered no more, may still be there.
+    """
     reboot(patch, 1)
     if not os.path.exists(os.path.join(root, "merkql.json")):
         return {}
     with Broker(BrokerConfig(root, read_only=True), VolatileFiles()) as reader:
-        return check_reader(reader, offered)
+        return check_reader(reader, offered, promised)
 
 
 def check_same_again(
