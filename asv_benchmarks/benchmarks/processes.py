@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import merkql
 from benchmarks.disk import fresh_directory, remove_directory
 
+unit = "seconds"  # of what is tracked here, for asv's pages
 HERE = str(Path(__file__).parents[1])
 # Each line of input is a turn of so many seconds; the answer is how many records it sent in it.
 MERKQL = """
@@ -63,12 +66,8 @@ with Broker.open(sys.argv[1]) as broker:
 SQLITE = """
 import sqlite3, sys, time
 
-unit = "seconds"  # of what is tracked here, for asv's pages
-
 connection = sqlite3.connect(sys.argv[1] + "/log.db", isolation_level=None, timeout=60)
-connection.execute("PRAGMA journal_mode=WAL")
 connection.execute("PRAGMA synchronous=FULL")
-connection.execute("CREATE TABLE IF NOT EXISTS log(id INTEGER PRIMARY KEY, value BLOB NOT NULL)")
 values = [(bytes(256),)] * int(sys.argv[2])
 print("ready", flush=True)
 for line in sys.stdin:
@@ -95,6 +94,8 @@ class Processes:
         self.path = fresh_directory("processes")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, *sys.path])}
         program = {"sqlite3": SQLITE, "timed": TIMED}.get(store, MERKQL)
+        if store == "sqlite3":
+            _create_database(self.path)
         self.writers = [
             subprocess.Popen(
                 [sys.executable, "-c", program, self.path, str(per_call), store],
@@ -104,8 +105,12 @@ class Processes:
             )
             for _ in range(1 if store == "exclusive" else processes)  # it shares with nobody
         ]
-        for writer in self.writers:
-            _answer(writer)
+        try:
+            for writer in self.writers:
+                _answer(writer)
+        except AssertionError:
+            self.teardown(store, processes, per_call)
+            raise
 
     def counts(self) -> list[int]:
         """How many records each process sent in one turn."""
@@ -196,6 +201,13 @@ class HandOver:
     def teardown(self) -> None:
         self.alone.teardown("timed", 1, 1)
         self.turns.teardown("timed", 2, 1)
+
+
+def _create_database(path: str) -> None:
+    """Before anybody writes: two that turn it to WAL at once are told that it is locked."""
+    with contextlib.closing(sqlite3.connect(os.path.join(path, "log.db"))) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE log(id INTEGER PRIMARY KEY, value BLOB NOT NULL)")
 
 
 def _answer(writer: subprocess.Popen[bytes]) -> bytes:
