@@ -263,7 +263,7 @@ def test_a_stray_entry_kept_the_directory_from_opening(
         with pytest.raises(UnknownTopicError):
             broker.topic("README")
     told = warnings_of(caplog)
-    assert sorted(told) == sorted(f"{data / name}: nothing of merkql's, ignored" for name in junk)
+    assert sorted(told) == sorted(f"{data / name}: not written by merkql, ignored" for name in junk)
 
 
 def test_stray_entries_survive_a_crash_and_a_session(data: Path, junk: list[str]) -> None:

@@ -1,1 +1,1 @@
-"""One partition's bytes on disk; knows files, not topics."""
+"""Everything below a topic: partitions on disk, the write-ahead log, the group commit, recovery."""

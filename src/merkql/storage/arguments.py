@@ -1,4 +1,4 @@
-"""Checks the offsets, counts and times that callers give."""
+"""Checks of offsets, counts and times that callers pass in."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def check_offset(value: object, name: str) -> None:
 
 
 def check_positive(value: object, name: str) -> None:
-    """As ``check_offset``, of at least 1."""
+    """Like ``check_offset``, but at least 1."""
     check_offset(value, name)
     if not value:
         raise ValueError(f"{name} is at least 1, not 0")
 
 
 def check_range(start: int, stop: int) -> None:
-    """As ``check_offset`` for both, and ``stop`` is not below ``start``."""
+    """Like ``check_offset`` for both; ``stop`` must not be below ``start``."""
     check_offset(start, "start")
     check_offset(stop, "stop")
     if stop < start:
@@ -29,7 +29,7 @@ def check_range(start: int, stop: int) -> None:
 
 
 def check_seconds(value: float | None, name: str) -> float | None:
-    """A number of seconds to wait; None, also for more than the system can count: without end."""
+    """A timeout in seconds; None for no timeout, or one longer than the system can count."""
     if value is None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):

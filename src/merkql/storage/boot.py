@@ -1,4 +1,7 @@
-"""Which start of the machine this is: nothing is trusted that a power cut may have undone."""
+"""The machine's boot id: tells whether a file was written since the last reboot.
+
+What was written before it and never synced, a power cut may have undone.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import sys
 
 @functools.cache
 def boot_id() -> bytes:
-    """Sixteen bytes that differ after every start of the machine; zeros where it does not tell."""
+    """Sixteen bytes that differ after every boot; zeros where the system does not tell."""
     try:
         return bytes.fromhex(_boot_uuid().strip().replace("-", ""))
     except (OSError, ValueError):
-        return bytes(16)  # then no page of a live writer is trusted, and segments are scanned
+        return bytes(16)  # then no live writer's tail page is trusted, and segments are scanned
 
 
 def _boot_uuid() -> str:
     if sys.platform == "darwin":
-        import subprocess  # dear to import, and needed here alone
+        import subprocess  # slow to import and needed only here
 
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         return subprocess.run(command, capture_output=True, check=False, text=True).stdout

@@ -1,9 +1,9 @@
-"""Group commit: who leads, who waits, who is told when.
+"""Group commit: who leads, who waits, and when each caller is told.
 
-While one group is written and synced, everything that arrives forms the next. There is no timer
-and, for threads that wait for their records, no thread of ours: the first to come leads, and hands
-the lead to the first that waits. A background thread leads for records nobody waits for, and
-while another process has the writer role: a thread of the caller's must be able to give up.
+While one group is written and synced, all requests that arrive form the next. There is no timer:
+the first caller to arrive leads, then hands the lead to the first that waits. A background thread
+leads for records that nobody waits for, and while another process has the writer role, because a
+caller's thread must be able to give up.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOST_LEAD_S = 1.0
 
 
 class Committer:
-    """Queues commit requests and has them written in groups, in order, by one leader at a time."""
+    """Queues commit requests and has one leader at a time write them in groups, in order."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class Committer:
         self._queued_bytes = 0
         self._leading = False
         self._leader = 0  # the thread that has the lead, while there is one
-        self._in_hand: list[CommitRequest] = []  # taken from the queue, not told yet
+        self._in_hand: list[CommitRequest] = []  # taken from the queue, not answered yet
         self._in_exclusive = False
         self.closed = False  # nothing more will be committed here
         self.disowned = False  # by a fork
         self._closed_reason = "the broker is closed"
         self._background = Worker("merkql-commit", self._run_background, on_thread)
-        self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item a step
+        self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item for each step
         self._background_leads = False
         self._stay = Stay(turn.role)
 
     def commit(self, request: CommitRequest) -> None:
-        """Return when the request is committed, as durable as it asked; raise its error."""
+        """Return when the request is as durable as it asks, or raise its error."""
         self._enter(request)
         if not request.done:
             self._lead(request)
@@ -87,8 +87,8 @@ class Committer:
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread has the lead."""
-        waits = self._background_leads  # asked first: who led last is the leader until it comes
+        """Whether the calling thread is the leader."""
+        waits = self._background_leads  # first: `_leader` is the last one until that thread wakes
         return not waits and self._leading and self._leader == threading.get_ident()
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
@@ -101,7 +101,7 @@ class Committer:
             )
 
     def enqueue(self, request: CommitRequest) -> None:
-        """Have the request committed by whoever leads next; its ``on_done`` is told."""
+        """Queue a request for whoever leads next; its ``on_done`` is called."""
         with self._lock:
             self.enqueue_locked(request)
 
@@ -111,26 +111,26 @@ class Committer:
         return self._lock
 
     def enqueue_locked(self, request: CommitRequest) -> None:
-        """``enqueue`` for who holds ``lock``."""
+        """``enqueue`` for a holder of ``lock``."""
         self._check_open()
         self._queue.append(request)
         self._queued_bytes += request.size_bytes
         if not self._leading:
-            self._leader, self._leading = 0, True  # nobody's until the background thread comes
+            self._leader, self._leading = 0, True  # until the background thread takes it
             self._promote_background()
 
     def grow_locked(self, request: CommitRequest, size_bytes: int) -> None:
-        """Account for what a producer added to a request in the queue."""
+        """Account for what a producer added to a queued request."""
         request.size_bytes += size_bytes
         self._queued_bytes += size_bytes
 
     @property
     def queued_records(self) -> int:
-        """How many records nobody has begun to commit."""
+        """How many records no leader has taken yet."""
         return sum(len(records) for one in list(self._queue) for _, records in list(one.parts))
 
     def close(self) -> None:
-        """Refuse what comes now, wait until what came before is committed."""
+        """Refuse new requests and wait until the earlier ones are committed."""
         with self.exclusive():
             self.closed = True
             self._refuse(ClosedError("the broker was closed before this was committed"))
@@ -138,13 +138,13 @@ class Committer:
         self._background.join()
 
     def stop(self) -> None:
-        """Have the background thread end after the group in hand; wait for that, but not long."""
+        """End the background thread after the current group; waits for it, but not long."""
         self.closed = True
         self._background_gate.put(None)
-        self._background.join(LOST_LEAD_S)  # one that waits for another process is left behind
+        self._background.join(LOST_LEAD_S)  # if it waits for another process, it is left behind
 
     def disown(self, reason: str) -> None:
-        """In a forked child: refuse everything; what is on its way is in the parent's hands."""
+        """In a forked child: refuse everything; requests in flight are the parent's."""
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self.closed = self.disowned = True
@@ -169,7 +169,7 @@ class Committer:
                         self._queue.append(request)
                         self._queued_bytes += request.size_bytes
                     return
-                self._promote_background()  # another process writes now: it waits in line for us
+                self._promote_background()  # another process writes now: that thread queues for us
             gate = request.gate = threading.Lock()
             gate.acquire()
             request.thread = me
@@ -192,7 +192,7 @@ class Committer:
                 patience.check()
 
     def _leave(self, request: CommitRequest) -> None:
-        """A waiting thread was interrupted: it takes its request along, and passes the lead on."""
+        """A waiting thread was interrupted: withdraw its request and pass the lead on."""
         with self._lock:
             if request in self._queue:
                 self._queue.remove(request)
@@ -202,16 +202,16 @@ class Committer:
             self._hand_over()
 
     def _rescue(self, own: CommitRequest | None = None) -> None:
-        """Take the lead up again where a Ctrl-C struck it from a thread's hand.
+        """Recover the lead that a thread lost to a Ctrl-C.
 
-        A signal handler may strike anywhere. What is left is found here, by whoever waits a second
-        or comes back: nothing is lost, or done twice. ``own``: the request that is waited for.
+        A signal handler may interrupt a thread anywhere; a thread that waited a second, or comes
+        back, puts it right: nothing is lost or done twice. ``own``: the caller's request.
         """
         with self._lock:
             if not self._lead_is_lost() if self._leading else not self._is_astray(own):
                 return
             for request in [one for one in self._queue if one.promoted]:
-                self._queue.remove(request)  # its thread was struck as it was given the lead
+                self._queue.remove(request)  # its thread was interrupted as it got the lead
             self._leader, self._leading = threading.get_ident(), True
             self._background_leads = False
         self._writer.complete_pending()
@@ -225,11 +225,11 @@ class Committer:
         self._hand_over()
 
     def _is_astray(self, request: CommitRequest | None) -> bool:
-        """Whether nobody has a request that is waited for."""
+        """Whether a request that is waited for is neither queued nor taken."""
         return request is not None and request not in self._queue and request not in self._in_hand
 
     def _settle_in_hand(self) -> None:
-        """An interruption left requests that were taken and not told: tell or requeue them."""
+        """An interruption left requests taken but not answered: answer or requeue them."""
         self._writer.complete_pending()
         with self._lock:
             waiting = [one for one in self._in_hand if not one.settled and one.is_awaited]
@@ -239,7 +239,7 @@ class Committer:
             self._queued_bytes = sum(one.size_bytes for one in self._queue)
 
     def _lead_is_lost(self) -> bool:
-        """Whether the thread that has the lead does something else."""
+        """Whether the leader's thread is no longer in any call that leads."""
         if self._in_exclusive:
             return False
         if self._background_leads:
@@ -301,7 +301,7 @@ class Committer:
             self._room.notify_all()
 
     def _refuse(self, error: Exception) -> None:
-        """Tell everybody who is in the queue that it is not done."""
+        """Fail every queued request."""
         with self._lock:
             late, self._queue = list(self._queue), deque()
         for request in late:
@@ -330,7 +330,7 @@ class Committer:
                 self._promote_background()
 
     def _rest(self) -> None:
-        """Give the role back; or keep it a moment, for who is about to write again."""
+        """Release the role, or keep it a moment for a thread that is about to write again."""
         if not self._stay.end_write() or self.closed:
             self._turn.give()
         elif not self._stay.watched:
@@ -338,7 +338,7 @@ class Committer:
             self._background_gate.put(None)
 
     def _end_rest(self) -> None:
-        """Nobody wrote for a moment: let others have the role. By the background thread."""
+        """Release the role after a moment without writes. By the background thread."""
         with self._lock:
             if self._leading or not self._turn.role.held:
                 self._stay.watched = self._turn.role.held
@@ -374,7 +374,7 @@ class Committer:
                     self._write(group, None)
                     ends = self.closed or self._turn.role.is_due
                     group = [] if ends else self._take_group()
-        except OSError as error:  # of the lock files: the disk is gone
+        except OSError as error:  # from a lock file: the disk is gone
             self._refuse(error)
         finally:
             self._hand_over()
@@ -389,7 +389,7 @@ def _open_gate(gate: threading.Lock) -> None:
         gate.release()
 
 
-# What a thread is in that has the lead: seen from outside by its frames.
+# The functions a leader is inside of, to be looked for in its thread's frames.
 _LEADING = frozenset(
     function.__code__
     for function in (

@@ -1,6 +1,6 @@
-"""Everything below one open data directory: files, WAL, group commit, background work, recovery.
+"""One open data directory: owns the WAL, group commit, background work and recovery.
 
-Knows partitions by topic id and number, and nothing of names, keys or groups.
+Knows partitions by topic id and number; nothing of topic names, keys or consumer groups.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Engine:
         self.closed_reason = ""
         self.discards = False  # the directory is removed after the close
         self.checkpointer: CheckpointMaker  # set by the broker, which knows the keys
-        self.disowned = False  # by a fork: the parent has what this describes
+        self.disowned = False  # after a fork: the parent owns what this describes
         self.topics: TopicSource
         self._boot_id = boot_id()
         self.news = News(files, root, self._boot_id)
@@ -76,14 +76,14 @@ class Engine:
         self.partitions.refresh_topics = self.take_in_topics
         self.maintenance = Maintenance(apply_retention, self, self.threads.append)
         self.committer: Committer | None = None
-        self._opener = 0  # the thread that has the role while there is no lead to hold
-        self._joined: SharedState | None = None  # what others left that write here too
+        self._opener = 0  # the thread that opens or closes, while there is no leader
+        self._joined: SharedState | None = None  # the state of the session we join
         _engines.add(self)
         if not access.read_only:
             self._enter(files)
 
     def _enter(self, files: Files) -> None:
-        """Take the writer role and see whether others write here already."""
+        """Take the writer role and find out whether other brokers are writing already."""
         role = WriterRole(files, self.root)
         try:
             first = role.enter(exclusive=self.access.exclusive, timeout_s=self.access.timeout_s)
@@ -103,7 +103,7 @@ class Engine:
             raise
 
     def start_writing(self, deleted_topics: set[bytes]) -> None:
-        """After every partition named in the WAL was opened: begin a session, or join one."""
+        """Begin a session, or join one, once every partition named in the WAL is open."""
         files, directory = self.pool.files, layout.wal_directory(self.root)
         turn, sections = self.turn, self.partitions.sections
         state, self._joined = self._joined, None
@@ -128,7 +128,7 @@ class Engine:
             self.maintenance.serve(self.writer)
 
     def opened(self) -> None:
-        """The directory is open: others may write."""
+        """The directory is open: release the role."""
         if not self.read_only:
             self.turn.publish()
             self._opener = 0
@@ -136,7 +136,7 @@ class Engine:
 
     @property
     def turn(self) -> Turn:
-        """This broker's turns at writing; ``ReadOnlyError`` where it has none."""
+        """This broker's turns at writing; ``ReadOnlyError`` if it was opened read-only."""
         if self.partitions.turn is None:
             raise ReadOnlyError(f"{self.root} was opened with read_only=True")
         return self.partitions.turn
@@ -146,7 +146,7 @@ class Engine:
         return list(self.partitions.sections)
 
     def is_mine(self) -> bool:
-        """Whether the calling thread has the lead, and with it the writer role."""
+        """Whether the calling thread is the leader and so holds the writer role."""
         committer = self.committer
         if self._opener and self._opener == threading.get_ident():
             return True
@@ -154,7 +154,7 @@ class Engine:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Hold the lead; nothing to do for who has it."""
+        """Hold the lead; does nothing in the thread that has it."""
         if self.is_mine():
             yield
             return
@@ -163,7 +163,7 @@ class Engine:
 
     @contextmanager
     def exclusive(self, *, topics: bool = False) -> Iterator[None]:
-        """Hold the writer still, here and everywhere: no group is committed meanwhile.
+        """Exclude all writing, in every process, until the block ends.
 
         ``topics`` says that topics or partitions change. ``WriterFailedError`` once a sync has
         failed: then nothing on the disk is changed any more.
@@ -178,7 +178,7 @@ class Engine:
 
     @property
     def topics_version(self) -> int | None:
-        """Goes up with topics and partitions, whoever changed them; None where nobody tells."""
+        """Incremented when topics or partitions change, by any process; None if unknown."""
         found = self.news.version() if self.read_only else self.turn.versions()
         return found[1] if found is not None else None
 
@@ -187,12 +187,12 @@ class Engine:
         self.maintenance.watch_retention()
 
     def check_writable(self) -> None:
-        """Raise what keeps this directory from being written, if anything does."""
+        """Raise the error that a write would raise now, if any."""
         self.writing()
         self.writer.check()
 
     def writing(self) -> Committer:
-        """The group commit; ``ReadOnlyError`` or ``ClosedError`` where there is none."""
+        """The group commit; raises ``ReadOnlyError`` or ``ClosedError``."""
         self.check_open()
         if self.committer is None:
             raise ReadOnlyError(f"{self.root} was opened with read_only=True")
@@ -209,7 +209,7 @@ class Engine:
         self.arrivals.announce_topics()
 
     def forget(self, log: PartitionLog) -> None:
-        """The partition is deleted, here or by another process."""
+        """The partition was deleted, by this or another process: drop what is open of it."""
         log.retire()
         if self.committer is not None:
             self.writer.forget(log)
@@ -218,7 +218,7 @@ class Engine:
         self.pool.forget(log.directory, below=True)
 
     def sync_records(self) -> None:
-        """Make what was sent to topics of durability ``disk`` so far survive power loss too."""
+        """Make what was sent to ``disk`` topics so far survive power loss too."""
         if self.committer is None or not self.turn.has_unsynced():
             return
         with self.writing().exclusive():
@@ -227,13 +227,13 @@ class Engine:
             self.turn.publish()
 
     def unsay_clean(self) -> None:
-        """Before a file changes outside of a group of records: a crash is one from here on."""
+        """Remove the clean mark before the first change: a crash from here on needs recovery."""
         if self.turn.mark_there:
             remove_clean_mark(self.pool.files, self.root)
             self.turn.mark_there = False
 
     def sync_wal(self) -> None:
-        """Make durable what is visible; by the leader only."""
+        """Sync the WAL; for the leader alone."""
         try:
             self.writer.wal.sync()
         except OSError as error:
@@ -241,31 +241,31 @@ class Engine:
             raise
 
     def shrink_wal(self) -> None:
-        """Begin the WAL anew with a small file; for a log that has been quiet for long."""
+        """Replace the WAL's files by one small one, after a long time without writes."""
         with self.exclusive():
             self.forget_wal()
 
     def forget_wal(self) -> None:
-        """Remove what the WAL holds, once it is durable elsewhere; by the leader only."""
+        """Empty the WAL once its records are durable elsewhere; for the leader alone."""
         sync_segments(self.writer, self)
         self.writer.wal.discard()
 
     def logs(self) -> list[PartitionLog]:
-        """The partitions that were opened here to be written."""
+        """The partitions opened here for writing."""
         return list(self.partitions.logs.values())
 
     def live_logs(self) -> list[PartitionLog]:
-        """Every partition that was written to in this session, by anybody; for the leader."""
+        """Every partition written to in this session, by any process; for the leader."""
         return self.topics.logs_of(list(self.turn.live))
 
-    # What a turn asks
+    # What a turn needs (TurnOwner)
 
     def fail(self, error: BaseException) -> None:
-        """A sync failed: nothing is written here any more, and a successor has to recover."""
+        """A sync failed: nothing more is written here, and a successor has to recover."""
         self.writer.fail(error)
 
     def tell_failure(self) -> None:
-        """Let the other processes know that a sync failed here."""
+        """Publish to the other processes that a sync failed here."""
         with self.opening():
             self.turn.publish()
 
@@ -273,9 +273,9 @@ class Engine:
         self.topics.refresh()
 
     def finish_group(self, frame: Frame) -> None:
-        """Carry out the group that a writer died over once it was in the WAL."""
+        """Apply the group that a writer had put into the WAL when it died."""
         number = frame.sequence
-        logger.warning("%s: its last writer died over group %d; finishing it", self.root, number)
+        logger.warning("%s: its last writer died writing group %d; finishing it", self.root, number)
         self.turn.mark_busy()
         self.turn.wal.accept(frame)
         self.sync_wal()
@@ -286,8 +286,8 @@ class Engine:
             self.recover()
 
     def recover(self) -> None:
-        """Put the log right after a process that died, or failed, where nobody can go on."""
-        logger.warning("%s: its last writer died or failed in the middle; recovering", self.root)
+        """Recover the log after another process died or failed and nobody can continue its work."""
+        logger.warning("%s: its last writer died or failed while writing; recovering", self.root)
         turn = self.turn
         turn.wal.close(clean=False)
         self._opener = threading.get_ident()
@@ -299,7 +299,7 @@ class Engine:
         turn.publish(topics=True)
 
     def close(self) -> None:
-        """Make everything durable and say so, give the role back; the caller closed the rest."""
+        """Make everything durable, mark it clean if we are the last, release the role."""
         self.closed_reason = f"the broker of {self.root} is closed"
         try:
             if self.committer is not None:
@@ -312,7 +312,7 @@ class Engine:
             self.threads.clear()
 
     def abandon(self) -> None:
-        """Let go of everything without a word to the disk, as a crash would."""
+        """Close without writing anything, as a crash would."""
         if self.disowned:
             return
         self.closed_reason = self.closed_reason or f"the broker of {self.root} is closed"
@@ -339,13 +339,13 @@ class Engine:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Close the files of the role: the kernel frees it."""
+        """Close the lock files: the kernel frees the role."""
         if self.partitions.turn is not None:
             self.turn.role.close()
         self.news.close()
 
     def _leave(self) -> None:
-        """Go; the last to go closes the log for all."""
+        """Leave the session; the last broker to leave closes the log."""
         turn, writer = self.turn, self.writer
         if not turn.role.wait(self.access.timeout_s):
             raise WriterTimeoutError(turn.role.holder(), self.access.timeout_s)
@@ -361,9 +361,9 @@ class Engine:
             turn.publish()
 
     def _close_log(self) -> None:
-        """A clean close: every file ends where it should, is durable, and a mark says so."""
+        """A clean close: trim and sync every file, then write the clean mark."""
         turn, wal = self.turn, self.writer.wal
-        turn.mark_busy()  # who is there after all, unseen for a removed lock file, recovers
+        turn.mark_busy()  # a writer we missed, because a lock file was removed, must recover
         clean = False
         try:
             for log in dict.fromkeys([*self.live_logs(), *self.partitions.logs.values()]):
@@ -377,7 +377,7 @@ class Engine:
             wal.close(clean=clean)
 
     def _read_wal(self, turn: Turn) -> None:
-        """What a crash, or a clean close, left to begin a session with."""
+        """Read what a crash or a clean close left, and begin a session with it."""
         files, sections = self.pool.files, self.partitions.sections
         sections.clear()
         sequence = read_clean_mark(files, self.root)

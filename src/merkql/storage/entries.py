@@ -1,8 +1,7 @@
-"""What stands in the directories of a data directory: ours, a stranger's, or a link.
+"""Tells our own directory entries from foreign files and symbolic links.
 
-Links are not followed: a topic on the far side of one could be written by two brokers at once. What
-cannot be ours is passed over, and told of when the directory is opened.
-Names: merkql.storage.layout.
+Links are not followed: through one, two brokers could write one topic at once. Foreign entries are
+ignored, with a warning when the directory is opened. Names: merkql.storage.layout.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ logger = logging.getLogger("merkql.recovery")
 
 
 def is_directory(files: Files, path: str) -> bool:
-    """Whether a directory stands at ``path``; ``CorruptionError`` for a link, or a file, there."""
+    """Whether ``path`` is a directory; ``CorruptionError`` for a link or a file there."""
     status = files.status(path)
     if status is None:
         return False
@@ -31,7 +30,7 @@ def is_directory(files: Files, path: str) -> bool:
 
 
 def topic_entries(files: Files, topics: str) -> list[str]:
-    """The names in ``topics/`` that may be ours: directories, and links in the place of a topic."""
+    """The names in ``topics/`` that may be ours: directories, and links named like a topic."""
     entries = sorted(files.list_directory(topics))
     return [entry for entry in entries if _is_topic(files, topics, entry)]
 
@@ -57,7 +56,7 @@ def wal_files(files: Files, wal: str) -> list[tuple[int, str]]:
 
 
 def warn_of_strangers(files: Files, root: str) -> None:
-    """Log what lies in ``topics/``, ``groups/`` and ``wal/`` and is ignored there."""
+    """Log a warning for each foreign entry in ``topics/``, ``groups/`` and ``wal/``."""
     for directory, is_ours in (
         (layout.topics_directory(root), _is_topic),
         (layout.groups_directory(root), _is_group),
@@ -67,7 +66,7 @@ def warn_of_strangers(files: Files, root: str) -> None:
         for entry in sorted(entries):
             path = os.path.join(directory, entry)
             if not is_ours(files, directory, entry) and files.status(path) is not None:
-                logger.warning("%s: nothing of merkql's, ignored", path)
+                logger.warning("%s: not written by merkql, ignored", path)
 
 
 def _is_topic(files: Files, directory: str, entry: str) -> bool:

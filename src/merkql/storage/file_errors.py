@@ -1,4 +1,4 @@
-"""What the system says when it refuses a file operation, with the file's name and the way out."""
+"""Completes the system's file errors: which file, and what the caller can do about it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _Operation = TypeVar("_Operation", bound=Callable[..., object])
 
 
 def explained(error: OSError, target: int | str) -> OSError:
-    """The same error with what the system leaves out: which file, and what can be done.
+    """The same error with what the system leaves out: the file, and the way out.
 
-    ``target``: the path or descriptor it was about. ``errno`` and the class stay.
+    ``target``: the path or descriptor it is about. ``errno`` and the exception class stay the same.
     """
     way_out = WAYS_OUT.get(error.errno or 0)
     if error.errno is None or (way_out is None and error.filename is not None):
         return error
     if way_out is not None and way_out in str(error.strerror):
-        return error  # a call inside the call said so
+        return error  # an inner call explained it already
     path = error.filename or (target if isinstance(target, str) else path_of(target))
     reason = error.strerror or os.strerror(error.errno)
     text = f"{reason}: {way_out}" if way_out else reason
@@ -46,7 +46,7 @@ def explained(error: OSError, target: int | str) -> OSError:
 
 
 def explaining(operation: _Operation) -> _Operation:
-    """For a method whose first argument is a path or a descriptor: its errors say more."""
+    """Decorator for methods whose first argument is a path or descriptor: see ``explained``."""
 
     @functools.wraps(operation)
     def call(files: object, target: int | str, *arguments: object, **options: object) -> object:
@@ -59,7 +59,7 @@ def explaining(operation: _Operation) -> _Operation:
 
 
 def path_of(descriptor: int) -> str | None:
-    """The path of an open file, as the system knows it; None where it does not say."""
+    """The path of an open file as the kernel reports it; None where it does not."""
     try:
         if sys.platform == "darwin":
             name = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(_PATH_SIZE))

@@ -1,8 +1,8 @@
 """The only code that asks the operating system for files: the seam that tests replace.
 
-``Files`` is one method a system call; ``replace_file`` is the one pattern made of several. Nothing
-here retries a failed sync or swallows an ``OSError``; each says which file it is about, and the way
-out.
+``Files`` has one method for each system call; the functions below combine them, for example
+``replace_file``. No failed sync is retried and no ``OSError`` swallowed; each error names its file
+and a way out.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
 _SYNC_FILE_RANGE_WRITE = 2
 _LOAD_SIZE = 1 << 20
-_READ_MAX = 1 << 26  # more at once is asked for after a look at how much there is
+_READ_MAX = 1 << 26  # a larger read checks the file's size first
 _SEEK_DATA = getattr(os, "SEEK_DATA", 0)  # not everywhere
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: a FIFO in our place must not hang
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not hang
 
 
 class Files:
-    """File operations as the engine needs them, with what each makes durable."""
+    """The file operations the engine needs, and what each makes durable."""
 
     @explaining
     def open(self, path: str, *, write: bool = False, create: bool = False) -> int:
@@ -57,7 +57,7 @@ class Files:
         os.close(descriptor)
 
     def read(self, descriptor: int, size: int, position: int) -> bytes:
-        try:  # not by `explaining`, whose call costs a third of a small read
+        try:  # not `explaining`: its extra call costs a third of a small read
             if size <= _READ_MAX:
                 return os.pread(descriptor, size, position)
             return self._read_in_parts(descriptor, size, position)
@@ -65,7 +65,7 @@ class Files:
             raise explained(error, descriptor) from None
 
     def _read_in_parts(self, descriptor: int, size: int, position: int) -> bytes:
-        end = min(position + size, self.size(descriptor))  # whatever a count on the disk says
+        end = min(position + size, self.size(descriptor))  # a size read from disk may be wrong
         starts = range(position, end, _READ_MAX)
         ends = (min(start + _READ_MAX, end) for start in starts)
         return b"".join(os.pread(descriptor, e - s, s) for s, e in zip(starts, ends, strict=True))
@@ -110,7 +110,7 @@ class Files:
         self.write(descriptor, zeros, position)
 
     def load(self, descriptor: int, position: int, size: int) -> None:
-        """Have a range in the page cache; advice only. Reserved space costs no reading: zeros."""
+        """Read a range ahead into the page cache; advice only. Preallocated space costs no read."""
         if hasattr(os, "posix_fadvise"):
             for begin in range(position, position + size, _LOAD_SIZE):
                 os.posix_fadvise(descriptor, begin, _LOAD_SIZE, os.POSIX_FADV_WILLNEED)
@@ -128,18 +128,18 @@ class Files:
             os.fdatasync(descriptor)
 
     def start_writeback(self, descriptor: int, position: int, size: int) -> None:
-        """Have the system begin to write a range out, and wait for none of it; advice only.
+        """Start writing a range to disk without waiting for it; advice only.
 
-        A later sync then finds little to do. What could not be begun is that sync's to report.
+        A later sync then has little left to do. A failure here is reported by that sync.
         """
         begin = _sync_file_range()
         if begin is not None:
             begin(descriptor, position, size, _SYNC_FILE_RANGE_WRITE)
 
     def sync_everything(self) -> None:
-        """Make all that any process wrote durable: one call instead of one for each of many files.
+        """Sync everything any process wrote: one call instead of one per file.
 
-        Only Linux waits for the disk there.
+        Only Linux waits for the disk in this call.
         """
         os.sync()
 
@@ -147,14 +147,14 @@ class Files:
         return os.fstat(descriptor).st_size
 
     def identity(self, descriptor: int) -> tuple[int, int]:
-        """Which file it is, whatever has its name now: equal to that of ``status`` if it has."""
+        """Which file is open, whatever its name is now; compare with ``status``."""
         status = os.fstat(descriptor)
         return status.st_dev, status.st_ino
 
     def next_data(self, descriptor: int, position: int) -> int | None:
-        """Where bytes that were written begin, at ``position`` or behind; None if there are none.
+        """The first position at or after ``position`` that holds data; None if there is none.
 
-        Holes, which read as zeros, are passed over where the file system tells of them.
+        Skips holes, which read as zeros, where the file system reports them.
         """
         try:
             return os.lseek(descriptor, position, _SEEK_DATA) if _SEEK_DATA else position
@@ -215,7 +215,7 @@ class Files:
             return None
 
     def check_writable(self, path: str) -> None:
-        """Raise the ``OSError`` that a new name in the directory ``path`` would meet."""
+        """Raise the ``OSError`` that creating a file in the directory ``path`` would raise."""
         effective = os.access in os.supports_effective_ids
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=effective):
             is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
@@ -235,7 +235,7 @@ class Files:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def release(self, descriptor: int) -> None:
-        """Unlock and close a lock file: a child that was forked meanwhile may have it open too."""
+        """Unlock and close a lock file; the unlock matters where a forked child has it open too."""
         try:
             self.unlock(descriptor)
         finally:
@@ -243,18 +243,18 @@ class Files:
 
 
 class VolatileFiles(Files):
-    """For data that need not survive the machine: a sync does nothing.
+    """For data that need not survive the machine, as in tests: a sync does nothing.
 
-    Nor is space set aside: what has no blocks is quicker to make and to remove.
+    Space is not preallocated either: a file without blocks is quicker to create and remove.
     """
 
     def allocate(self, descriptor: int, position: int, size: int) -> None:
-        """Have the file grow; a full disk is found by whoever writes there."""
+        """Grow the file; a full disk is found by whoever writes there."""
         if position + size > self.size(descriptor):
             self.truncate(descriptor, position + size)
 
     def fill(self, descriptor: int, position: int, zeros: bytes) -> None:
-        """Have the file grow: it reads as zeros all the same."""
+        """Grow the file; it reads as zeros all the same."""
         self.allocate(descriptor, position, len(zeros))
 
     def sync(self, descriptor: int) -> None:
@@ -272,10 +272,10 @@ class VolatileFiles(Files):
 
 @functools.cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    """Linux's call of that name, which Python's ``os`` has not; None elsewhere."""
+    """Linux's ``sync_file_range``, which Python's ``os`` lacks; None on other systems."""
     if not sys.platform.startswith("linux"):
         return None
-    import ctypes  # here: only who writes much pays for the import
+    import ctypes  # here, so that only heavy writers pay for the import
 
     call = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if call is not None:
@@ -285,7 +285,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
 
 @contextmanager
 def telling_unwritable(path: str, way_out: str) -> Iterator[None]:
-    """Errors that say that ``path`` cannot be written say it in words, with a way out."""
+    """Turn the errors of an unwritable ``path`` into a sentence with a way out."""
     try:
         yield
     except OSError as error:
@@ -308,7 +308,7 @@ def read_file(files: Files, path: str, size_max: int = 1 << 24) -> bytes:
 
 
 def write_file(files: Files, path: str, content: bytes, *, durable: bool = True) -> None:
-    """Make ``content`` the whole of a file that nobody reads yet; its name is not durable."""
+    """Write a file that nobody reads yet; its name is not durable afterwards."""
     descriptor = files.open(path, write=True, create=True)
     try:
         files.truncate(descriptor, 0)
@@ -320,7 +320,7 @@ def write_file(files: Files, path: str, content: bytes, *, durable: bool = True)
 
 
 def replace_file(files: Files, path: str, content: bytes, *, durable: bool = True) -> None:
-    """Make ``content`` the whole of ``path``: a reader, or a crash, sees the old or the new.
+    """Replace the content of ``path`` atomically: readers and crashes see old or new.
 
     Durable when it returns, unless ``durable`` is False.
     """
@@ -332,9 +332,9 @@ def replace_file(files: Files, path: str, content: bytes, *, durable: bool = Tru
 
 
 def write_new_file(files: Files, path: str, content: bytes) -> None:
-    """Make a file that was not there, whole and durable; ``FileExistsError`` if one is.
+    """Create a file, whole and durable; ``FileExistsError`` if it exists already.
 
-    As ``Files`` makes them: for its owner alone.
+    Readable and writable by its owner alone.
     """
     temporary = layout.temporary(path)
     write_file(files, temporary, content)
@@ -346,14 +346,14 @@ def write_new_file(files: Files, path: str, content: bytes) -> None:
 
 
 def remove_leftover(files: Files, path: str) -> None:
-    """Remove what an interrupted ``replace_file`` of ``path`` left, if it did."""
+    """Remove the temporary file of an interrupted ``replace_file`` of ``path``, if any."""
     temporary = layout.temporary(path)
     if files.status(temporary) is not None:
         files.remove(temporary)
 
 
 def remove_tree(files: Files, path: str, *, keep: bool = False) -> None:
-    """Remove a directory of ours and all in it, without following links; ends durable.
+    """Remove one of our directories and all in it, not following links; durable.
 
     ``keep`` leaves the directory itself, empty.
     """

@@ -1,6 +1,6 @@
-"""Every file and directory name of a data directory, made and parsed here and nowhere else.
+"""The name of every file and directory of a data directory, built and parsed here alone.
 
-Format: docs/formats/data-directory.md. Knows names only; opens nothing.
+Handles names only and opens nothing. Format: docs/formats/data-directory.md.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _WAL = re.compile(r"(\d{8})\.wal")
 
 DELETED_PREFIX = ".deleted-"
 NEW_PREFIX = ".new-"
-KEPT_SUFFIX = ".kept"  # of WAL files that recovery could not use up
+KEPT_SUFFIX = ".kept"  # WAL files set aside because recovery could not apply all of them
 TEMPORARY_SUFFIX = ".tmp"
-TREE = "tree"  # a partition's directory of hashes and salts
-ERASURES_TOPIC = "__erasures"  # of ours, in the place of any other: who erased what
+TREE = "tree"  # in a partition's directory: stored hashes and salts
+ERASURES_TOPIC = "__erasures"  # internal: the audit log of erasures
 
 
 def check_name(name: object, what: str) -> str:
@@ -52,7 +52,7 @@ def file_name(name: str) -> str:
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
     if len(encoded) > _FILE_NAME_LENGTH_MAX:
-        import hashlib  # dear to import (OpenSSL), and needed here alone
+        import hashlib  # slow to import (OpenSSL) and needed only here
 
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         encoded = f"{encoded[: _FILE_NAME_LENGTH_MAX - 33]}%{digest}"

@@ -1,6 +1,6 @@
-"""Who holds the lock of a file, in words for people, as far as the system tells.
+"""Names the processes that hold a file lock, for error messages.
 
-Only Linux lists locks. Reads what the kernel says of itself; changes nothing.
+Only Linux lists locks (/proc/locks). Changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SOMEBODY = "another process"
 
 
 def holders_of(path: str) -> str:
-    """The processes that hold ``path`` locked: number, program, and whether one is stopped."""
+    """The processes that hold ``path`` locked: pid, program, and whether it is stopped."""
     try:
         pids = sorted(set(_pids(os.stat(path))))
     except OSError:
@@ -25,9 +25,9 @@ def holders_of(path: str) -> str:
 
 
 def _pids(status: os.stat_result) -> Iterator[int]:
-    """Of ``number: FLOCK ADVISORY WRITE pid major:minor:inode start end``; waiters have a ``->``.
+    """Parse ``number: FLOCK ADVISORY WRITE pid major:minor:inode start end``; waiters have ``->``.
 
-    Layered file systems list another device than ``stat`` does: the inode decides.
+    Compares inodes alone, because layered file systems list another device than ``stat`` does.
     """
     with open("/proc/locks", encoding="ascii") as locks:
         for line in locks:
@@ -37,7 +37,7 @@ def _pids(status: os.stat_result) -> Iterator[int]:
 
 
 def _describe(pid: int) -> str:
-    """Process number, program, and whether it is stopped."""
+    """Pid, program, and whether the process is stopped."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             about = file.read()

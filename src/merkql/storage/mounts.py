@@ -1,4 +1,4 @@
-"""Warns of file systems on which a sync or a lock does not mean what it says."""
+"""Warns about file systems on which syncs or locks are unreliable: network ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NETWORK_TYPES = frozenset(
 )
 
 
-_local: set[int] = set()  # devices that were looked up and are no reason to warn
+_local: set[int] = set()  # devices already found to be local
 
 
 def warn_of_network(root: str) -> None:
-    """Log a warning when ``root`` lies on a network file system; where that cannot be told, not."""
+    """Log a warning if ``root`` is on a network file system, where that can be told."""
     device = os.stat(root).st_dev
     if device in _local:
         return

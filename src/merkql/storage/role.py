@@ -1,11 +1,10 @@
-"""The writer role: which process may write now, and how it passes from one to the next.
+"""The writer role: which process may write now, and how it passes to the next.
 
-Files are locked (flock), and the kernel frees each lock when its holder dies. ``lock`` is
-the role itself, held while a group is written. ``lock.queue`` is the head of the line: who waits
-for the role holds it, so that who had the role last stands behind who waits. ``lock.sharers`` is
-held shared by every broker that may write, so the first to come and the last to go know that they
-are; ``exclusive=True`` holds it, and the role, alone and for life. Nobody takes that lock to look
-who has it: ``lock.alone``, which an exclusive broker holds as well, is there to be looked at.
+All of these are flock locks, which the kernel releases when their holder dies. ``lock`` is the
+role, held while a group is written. ``lock.queue`` is held by the process that waits next, so that
+the last holder queues behind it. ``lock.sharers`` is held shared by every broker that may write:
+the first to open and the last to close know that they are. A broker with ``exclusive=True`` holds
+it exclusively, and the role, until it closes; it also holds ``lock.alone``, for others to probe.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
 from merkql.storage.lock_holders import SOMEBODY, holders_of
 
 logger = logging.getLogger("merkql.storage")
-KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.005  # for who waited in line, by how long it waited
-LINE_INTERVAL_S = 0.0005  # how often who writes alone looks whether anybody waits
-LOOK_INTERVAL_S = 0.05  # how often a holder looks whether its lock file is still in its place
-STOPPED_S = 0.25  # a turn that stood still for so long looks whether it is still a turn
-REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # until who has a lock file of before knows it
-TELL_S = 1.0  # until who waits to come in says so in the log
-_LOOK_STEP_S = 0.05  # of who waits, whether it waits for an exclusive broker
+KEEP_MIN_S, KEEP_MAX_S = 0.001, 0.005  # the role is kept for twice the wait, within these
+LINE_INTERVAL_S = 0.0005  # how often a lone writer checks whether anybody queues
+LOOK_INTERVAL_S = 0.05  # how often a holder checks that its lock file is still in place
+STOPPED_S = 0.25  # a turn that took longer checks that it still holds the role
+REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # by then holders of a removed lock file know
+TELL_S = 1.0  # an open that waits longer logs a warning
+_LOOK_STEP_S = 0.05  # how often a waiter checks whether an exclusive broker holds the role
 _HOLDER_SIZE = 256
 _all: weakref.WeakSet[WriterRole] = weakref.WeakSet()
 
 
 class WriterRole:
-    """One broker's part in the writer role. ``take`` and ``give`` by the leader alone."""
+    """One broker's share in the writer role. ``take`` and ``give`` are for the leader alone."""
 
     def __init__(self, files: Files, root: str) -> None:
         self._files = files
@@ -47,7 +46,7 @@ class WriterRole:
         self._maybe_in_line = False  # of `try_take` and `wanted`, which the leader alone calls
         self._maybe_held = False  # set before the system is asked: an interruption may come between
         self._keep_until = self._looked_at = 0.0
-        self._nobody_until = 0.0  # waits in line, as far as we look
+        self._nobody_until = 0.0  # until then we assume that nobody queues
         self._inode = 0
         self._role = self._queue = self._sharers = self._alone = -1
         _all.add(self)  # first: another thread may fork while this one opens a directory
@@ -55,11 +54,11 @@ class WriterRole:
             self._open()
 
     def enter(self, *, exclusive: bool, timeout_s: float) -> bool:
-        """Come in and take the role; whether nobody else has the directory open to write.
+        """Register as a writer and take the role; True if no other broker is registered.
 
-        Raises ``DirectoryLockedError`` when another broker holds the directory alone, or when this
-        one is to and another is there; ``WriterTimeoutError`` when the role could not be had in
-        ``timeout_s`` seconds.
+        Raises ``DirectoryLockedError`` if another broker is exclusive, or if this one is to be and
+        another is open; ``WriterTimeoutError`` if the role was not free within ``timeout_s``
+        seconds.
         """
         if not self._try_lock(look=True):
             if exclusive or self._is_held_for_life():
@@ -69,7 +68,7 @@ class WriterRole:
                     raise DirectoryLockedError(self._root, self.holder())
                 raise WriterTimeoutError(self.holder(), timeout_s)
         is_new = not self._signature()
-        self.sign()  # before the next line: who finds that lock taken asks who took it
+        self.sign()  # before the next lock: whoever finds that one taken asks who took it
         first = self._files.lock(self._sharers, wait=False)
         if not first and exclusive:
             self.give()
@@ -77,23 +76,23 @@ class WriterRole:
         if exclusive:
             self.exclusive = True
             self._alone = self._files.open(layout.writer_alone(self._root), write=True, create=True)
-            self._files.lock(self._alone)  # others only look at it, and let go at once
+            self._files.lock(self._alone)  # others only probe it and release it at once
         elif not self._files.lock(self._sharers, exclusive=False, wait=False):
-            raise self._refusal()  # its lock file was removed, and it is there all the same
+            raise self._refusal()  # an exclusive broker is there, its `lock` removed
         if is_new and not first:
-            time.sleep(REPLACED_S)  # as above, and one of them may be in the middle of a group
+            time.sleep(REPLACED_S)  # `lock` was removed; its holder may be writing a group
         return first
 
     def _refusal(self) -> DirectoryLockedError:
-        """What the system says of who is there; the lock file names only who wrote last."""
+        """The error naming the registered brokers; the lock file names only the last writer."""
         return DirectoryLockedError(self._root, holders_of(layout.writer_sharers(self._root)))
 
     def try_take(self) -> bool:
-        """Take the role if it is free and nobody waits for it, or did a moment ago."""
+        """Take the role if it is free and nobody queues for it, or did a moment ago."""
         if self.held:
             return True
         now = time.monotonic()
-        self._leave_line()  # where an interruption left this broker in it
+        self._leave_line()  # an interruption may have left us in the queue
         if now < self._nobody_until:
             if not self._try_lock(look=False):
                 self._nobody_until = 0.0
@@ -119,9 +118,9 @@ class WriterRole:
             self._maybe_in_line = False
 
     def take(self) -> bool:
-        """Wait in line until the role is ours; False if it is closed meanwhile.
+        """Queue for the role until it is ours; False if it is closed meanwhile.
 
-        It cannot be interrupted: not for a thread of a caller's.
+        Cannot be interrupted, so it is never called by a caller's thread.
         """
         began = time.monotonic()
         self._nobody_until = 0.0
@@ -132,12 +131,12 @@ class WriterRole:
             queue, role = self._queue, self._role
             self._files.lock(queue)
             if self._queue != queue:
-                return False  # closed meanwhile: the other number may be another file's now
+                return False  # closed meanwhile: the old descriptor may be another file's now
             try:
                 self._maybe_held = True
                 self._files.lock(role)
             finally:
-                if self._queue == queue:  # else it was closed, and the number may be another's
+                if self._queue == queue:  # else closed: the descriptor may be another file's now
                     self._files.unlock(queue)
             if self._role == role:
                 self._settle(look=True)
@@ -147,20 +146,20 @@ class WriterRole:
 
     @property
     def keeps(self) -> bool:
-        """Whether it may be kept for another group although somebody waits: it was waited for."""
+        """Whether it may be kept for another group although others queue: we queued for it."""
         return self._keep_until > 0 and self.held and time.monotonic() < self._keep_until
 
     @property
     def is_due(self) -> bool:
-        """Whether another process waits for the role, and its turn has come."""
+        """Whether another process queues for the role and it is time to hand it over."""
         return not self.keeps and self.wanted
 
     def wait(self, timeout_s: float) -> bool:
-        """Take the role when it is our turn; False when the time is out: then it must be closed."""
+        """Take the role in our turn; False after the timeout: then this must be closed."""
         return self.held or self._try_lock(look=False) or self._wait_in_line(timeout_s)
 
     def _wait_in_line(self, timeout_s: float, ends: Callable[[], bool] = lambda: False) -> bool:
-        """``take``, for a caller's thread: the one that waits is left behind if it must be."""
+        """``take`` for a caller's thread: a helper thread waits and can be abandoned."""
         has_it = threading.Lock()
         has_it.acquire()
 
@@ -180,7 +179,7 @@ class WriterRole:
 
     @property
     def wanted(self) -> bool:
-        """Whether another process waits for the role."""
+        """Whether another process queues for the role."""
         if self.exclusive:
             return False
         if not self._enter_line():
@@ -190,35 +189,35 @@ class WriterRole:
         return False
 
     def give(self) -> None:
-        """Let the next have the role; does nothing where it is held for life."""
+        """Release the role for the next process; does nothing in an exclusive broker."""
         if self._maybe_held and not self.exclusive:
             self.held = self._maybe_held = False
             self._keep_until = 0.0
             self._files.unlock(self._role)
 
     def is_last(self) -> bool:
-        """Whether nobody else has the directory open to write; for a holder that is leaving."""
+        """Whether no other broker has the directory open to write; for a holder that closes."""
         return self.exclusive or self._files.lock(self._sharers, wait=False)
 
     def sign(self) -> None:
-        """Leave word in the lock file who has the role, for those who wait."""
+        """Write this process's name into the lock file, for the messages of those who wait."""
         text = f"process {os.getpid()} ({program_name()})\n"
         self._files.write(self._role, text.encode()[:_HOLDER_SIZE].ljust(_HOLDER_SIZE, b"\0"), 0)
 
     def holder(self) -> str:
-        """Who has the role, in words; that it is stopped where the system says so."""
+        """Who holds the role, in words, and whether that process is stopped, where known."""
         found = holders_of(layout.writer_lock(self._root))
         return found if found.endswith("stopped)") else self._signature() or SOMEBODY
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all locks."""
         for descriptor in (self._role, self._sharers, self._alone):
             if descriptor >= 0:
                 self._files.unlock(descriptor)  # a fork of this moment may have it open
         self.disown()
 
     def disown(self) -> None:
-        """In a forked child: close the files, which leaves all locks with the parent."""
+        """In a forked child: close the files, which leaves every lock with the parent."""
         descriptors = (self._role, self._queue, self._sharers, self._alone)
         self.held = self._maybe_held = False
         self._role = self._queue = self._sharers = self._alone = -1
@@ -228,10 +227,10 @@ class WriterRole:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the lock file that is held is still the one that others would ask for."""
+        """Whether the lock file we hold is still the one other processes would open."""
         status = self._files.status(layout.writer_lock(self._root))
         found = status is not None and status.st_ino == self._inode
-        self._looked_at = time.monotonic() if found else 0.0  # else the next turn looks again
+        self._looked_at = time.monotonic() if found else 0.0  # 0: the next turn checks again
         return found
 
     def _open(self) -> None:
@@ -249,7 +248,7 @@ class WriterRole:
         self._inode = os.fstat(self._role).st_ino
 
     def _open_missing(self) -> None:
-        """Open the lock file again, where that failed when it had to be."""
+        """Open the lock file again where the last attempt failed."""
         if self._role < 0:
             self._open_lock()
 
@@ -263,20 +262,20 @@ class WriterRole:
         return self.held
 
     def _settle(self, *, look: bool) -> None:
-        """The system gave us the lock: of the file that stands there?"""
+        """We were granted the lock: check that it is of the file now in place."""
         now = time.monotonic()
         if (look or now - self._looked_at > LOOK_INTERVAL_S) and not self.is_in_place:
             self._maybe_held = False
-            stale, self._role = self._role, -1  # first: the number may be another file's soon
+            stale, self._role = self._role, -1  # first: the descriptor may soon be another file's
             self._files.close(stale)
             self._open_lock()
-            time.sleep(REPLACED_S)  # another may be in the middle of a group, with the old one
+            time.sleep(REPLACED_S)  # the old file's holder may be in the middle of a group
             return
         self.taken_at = now
         self.held = True
 
     def _is_held_for_life(self) -> bool:
-        """Whether there is a broker that will not give the role up."""
+        """Whether an exclusive broker has the directory."""
         try:
             descriptor = self._files.open(layout.writer_alone(self._root))
         except FileNotFoundError:
@@ -294,7 +293,7 @@ class WriterRole:
 
 
 class Patience:
-    """How long one call waits for another process to give the role up, and what it says then."""
+    """How long one call waits for another process to release the role, and the warning it logs."""
 
     def __init__(self, role: WriterRole, timeout_s: float) -> None:
         self._role = role
@@ -303,7 +302,7 @@ class Patience:
         self._told = False
 
     def check(self) -> None:
-        """Log who has the role, once; ``WriterTimeoutError`` when it took too long."""
+        """Log who holds the role, once; ``WriterTimeoutError`` when it took too long."""
         if self._role.held:
             return
         waited_s = time.monotonic() - self._began
@@ -312,7 +311,7 @@ class Patience:
         self.tell()
 
     def tell(self) -> None:
-        """Log who has the role, once."""
+        """Log who holds the role, once."""
         if not self._told:
             self._told = True
             holder = self._role.holder()
@@ -320,7 +319,7 @@ class Patience:
 
 
 def program_name() -> str:
-    """What this process is called in messages to others."""
+    """The name of this process in messages to others."""
     return os.path.basename(sys.argv[0] if sys.argv else "") or "python"
 
 

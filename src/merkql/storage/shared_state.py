@@ -1,8 +1,8 @@
-"""What the processes that write one directory tell each other: the state of the WAL, and news.
+"""What processes that share a directory tell each other: the WAL's state, and that it changed.
 
-One small file, overwritten in place after every group. Its first 64 bytes tell anybody whether
-something changed since they looked last. The rest is for who takes the writer role next, and is
-trusted only in the session it was written in: by processes that live while others of it do.
+One small file, overwritten in place after every group. Its first 64 bytes tell any process whether
+something changed since it last looked. The rest is for the next holder of the writer role, and
+trusted only within the session it was written in, that is while some process of it is alive.
 Format: docs/formats/state.md.
 """
 
@@ -46,18 +46,18 @@ class WalFileState(NamedTuple):
 
 @dataclass(slots=True)
 class SharedState:
-    """Where the last group left the log. Sequence numbers count groups."""
+    """The WAL as the last group left it. Sequence numbers count groups."""
 
     boot_id: bytes = bytes(16)
-    session: int = 0  # random; new whenever a recovery began the log anew
-    version: int = 0  # goes up with every change that somebody else may want to see
-    topics_version: int = 0  # goes up with topics and partitions alone
-    busy: bool = False  # in the middle of something: whoever finds this set recovers first
+    session: int = 0  # random; a new one begins with every recovery or clean open
+    version: int = 0  # incremented by every change that others may want to see
+    topics_version: int = 0  # incremented when topics or partitions change
+    busy: bool = False  # work in progress: the next holder recovers first if it finds this set
     failed: bool = False  # a sync failed: likewise
     began_clean: bool = False  # the session began after a clean close
-    mark_there: bool = False  # nothing was written since, and the mark of that close stands
+    mark_there: bool = False  # the clean mark still exists: nothing was written since
     damaged: bool = False  # a partition was found damaged: no close is a clean one
-    preparing: bool = False  # somebody makes the next file of the log
+    preparing: bool = False  # some process is creating the next WAL file
     process: int = 0  # who wrote this
     epoch: int = 0  # of the current file
     position: int = 0  # in the current file, of the next frame
@@ -70,12 +70,12 @@ class SharedState:
     files: list[WalFileState] = field(default_factory=list)
 
     def is_settled(self, boot_id: bytes) -> bool:
-        """Whether another can go on from here as it is, since this start of the machine."""
+        """Whether another process can continue from here, with no reboot in between."""
         return self.boot_id == boot_id and not (self.busy or self.failed)
 
 
 class SharedStateFile:
-    """The file, open; several processes hold it open at once."""
+    """The open file; several processes have it open at once."""
 
     def __init__(self, files: Files, root: str, *, write: bool) -> None:
         self._files = files
@@ -83,11 +83,11 @@ class SharedStateFile:
         self._descriptor = files.open(self._path, write=write, create=write)
 
     def content(self) -> bytes:
-        """What ``decode`` takes apart; it begins with what ``news`` returned at that moment."""
+        """The bytes for ``decode``; they begin with what ``news`` would have returned."""
         return self._files.read(self._descriptor, STATE_SIZE, 0)
 
     def news(self) -> bytes:
-        """Sixty-four bytes that differ once anything changed. Cost: one small read."""
+        """Sixty-four bytes that differ after any change. Cost: one small read."""
         return self._files.read(self._descriptor, NEWS.size, 0)
 
     def read(self) -> SharedState | None:
@@ -95,7 +95,7 @@ class SharedStateFile:
         return decode(self.content())
 
     def write(self, state: SharedState) -> bytes:
-        """Replace the state; in the page cache when it returns, which is where others look.
+        """Replace the state, in the page cache, where other processes read it.
 
         Returns what ``news`` returns from now on.
         """
@@ -104,13 +104,13 @@ class SharedStateFile:
         return content[: NEWS.size]
 
     def append_live(self, number: int, partition: LivePartition) -> None:
-        """Note a partition as written to; counted once the state says so."""
+        """Record a partition as written to; it counts once ``live_count`` covers it."""
         self._files.write(
             self._descriptor, encode_live(partition), STATE_SIZE + number * _LIVE.size
         )
 
     def live(self, first: int, stop: int) -> list[LivePartition] | None:
-        """The partitions noted under these numbers; None if one does not check out."""
+        """The partitions recorded at [first, stop); None if one fails its checksum."""
         if first == stop:
             return []
         size = (stop - first) * _LIVE.size
@@ -195,7 +195,7 @@ def encode_live(partition: LivePartition) -> bytes:
 
 
 def decode_live(data: bytes, position: int) -> LivePartition | None:
-    """The partition stated at ``position``, or None for bytes that do not check out."""
+    """The partition stated at ``position``, or None if its checksum fails."""
     if len(data) < position + _LIVE.size:
         return None
     topic_id, index, checksum = _LIVE.unpack_from(data, position)
@@ -204,9 +204,9 @@ def decode_live(data: bytes, position: int) -> LivePartition | None:
 
 
 def version_of(news: bytes, boot_id: bytes | None) -> tuple[int, int] | None:
-    """The version, and that of the topics, of what ``news`` returned, unchecked.
+    """The record and topic versions in what ``news`` returned, unchecked.
 
-    With a boot id None where it was written before the machine was started last, or by nobody.
+    None for another file, and, if ``boot_id`` is given, for one written before the last boot.
     """
     if len(news) < NEWS.size:
         return None

@@ -1,7 +1,7 @@
-"""Finishes the group of a writer that died once it was in the WAL, and not yet in its segments.
+"""Finishes the group of a writer that died after it was in the WAL, before it was applied.
 
-So much is left to do when a process dies in the middle of a group: everything before was finished
-and said so on the partitions' tail pages. Whatever else is found goes through recovery.
+Nothing else is left undone when a process dies in the middle of a group: earlier groups were
+applied and are on the partitions' tail pages. Any other state goes through recovery.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def finish_group(
     turn: Turn,
     logs_of: Callable[[list[tuple[bytes, int]]], list[PartitionLog]],
 ) -> None:
-    """Apply what is left of a group whose frame is durable, and say so.
+    """Apply a group whose frame is durable to the partitions that lack it, and publish it.
 
-    ``logs_of``: opens partitions by topic id and number. Raises ``CorruptionError`` where a
-    partition is not where the group goes on.
+    ``logs_of`` opens partitions by topic id and number. Raises ``CorruptionError`` if a partition
+    does not end where the group begins.
     """
     for section in frame.sections:
         for log in logs_of([(section.topic_id, section.partition)]):
@@ -48,9 +48,9 @@ def finish_group(
 
 
 def finish_section(log: PartitionLog, section: Section) -> None:
-    """Apply one partition's part of the group, unless its writer came so far.
+    """Apply one partition's part of the group, unless its writer did so already.
 
-    ``log`` is as its tail page says. Raises ``CorruptionError`` where the two do not meet.
+    ``log`` is as its tail page states. Raises ``CorruptionError`` if it ends elsewhere.
     """
     if log.end_offset >= section.first_offset + section.record_count:
         return

@@ -1,9 +1,9 @@
-"""One broker's turns at writing: takes the role, takes in what others wrote, says what it wrote.
+"""One broker's turns at writing: takes the role, catches up with other writers, publishes.
 
-A turn is one group, or one piece of work that holds the writer still. Between turns nothing that a
-successor needs is in this process's memory alone: the WAL's state is in the shared state file, a
-partition's end on its tail page. So a turn taken over from a living process is reading these; from
-one that died in the middle, its last group is finished first.
+A turn is one group, or one piece of work that excludes all writing. Between turns a successor needs
+nothing that only this process's memory holds: the WAL's state is in the shared state file, a
+partition's end on its tail page. Taking over from a live process means reading these; from one that
+died in the middle of a group, finishing that group first.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
 
 class TurnOwner(Protocol):
-    """What a turn asks of the engine."""
+    """What a turn needs of the engine."""
 
     def fail(self, error: BaseException) -> None:
         """Stop writing for good."""
 
     def is_mine(self) -> bool:
-        """Whether the calling thread has the lead."""
+        """Whether the calling thread is the leader."""
 
     def recover(self) -> None:
-        """Put the log right after a writer that died, or failed, where it cannot be taken over."""
+        """Recover the log after a writer died or failed and its work cannot be continued."""
 
     def finish_group(self, frame: Frame) -> None:
-        """Carry out the group that a writer died over once it was in the WAL."""
+        """Apply the group that a writer had put into the WAL when it died."""
 
     def take_in_topics(self) -> None:
-        """See which topics others created, changed and deleted."""
+        """Pick up the topics that other processes created, changed and deleted."""
 
 
 class Turn:
-    """Used by the leader of the group commit alone, except ``versions``."""
+    """For the leader of the group commit alone, except ``versions``."""
 
     def __init__(
         self,
@@ -66,13 +66,13 @@ class Turn:
         self._boot_id = boot_id
         self._take_in = take_in
         self.session = 0
-        self.began_clean = False  # pages of a clean close count until they are written to
-        self.mark_there = False  # the mark of that close still stands
+        self.began_clean = False  # tail pages of the clean close are valid until overwritten
+        self.mark_there = False  # the clean mark still exists
         self.live: dict[LivePartition, None] = {}  # written to in this session, by anybody
         self.others_wrote = False  # since the last sync point of this process
         self.failed = False  # a sync of this process failed
-        self._failure_said = False  # and the shared state told so
-        self._failure_mended = False  # and another process recovered since
+        self._failure_said = False  # the shared state says so
+        self._failure_mended = False  # another process recovered since
         self.damaged = False  # some process found a partition damaged
         self._owner = owner
         self._file = file
@@ -81,10 +81,10 @@ class Turn:
         self._version = time.time_ns()  # unlike any before where no state is left
         self._topics_version = 0
         self._begun = False
-        self._busy = False  # in the middle of something that a successor cannot go on with
+        self._busy = False  # in the middle of work that a successor cannot continue
         self._led: list[PartitionLog] = []
-        self._parsed = (b"", (-2, -2))  # what was looked at last, and its versions
-        self._live_said = 0  # how many of ``live`` the state file counts
+        self._parsed = (b"", (-2, -2))  # the news last read, and the versions in it
+        self._live_said = 0  # how many of ``live`` the state file covers
 
     @property
     def wal(self) -> Wal:
@@ -93,28 +93,28 @@ class Turn:
         return self._wal
 
     def versions(self) -> tuple[int, int]:
-        """Of what anybody wrote until now, and of the topics. Any thread may ask.
+        """The current record and topic versions, whoever wrote last. For any thread.
 
         Cost: one small read.
         """
-        if self.failed:  # nothing that happens on this disk is known any more
+        if self.failed:  # the state of this disk is unknown now
             return self._version, self._topics_version
         news, known = self._file.news(), self._parsed
-        if news != known[0]:  # else it is as it was taken apart last
+        if news != known[0]:  # else the versions parsed last still hold
             known = self._parsed = (news, version_of(news, None) or (-2, -2))  # its writers live
         return known[1]
 
     @property
     def next_topics_version(self) -> int:
-        """Of the topics, after the change in hand."""
+        """The topics version once the change in progress is published."""
         return self._topics_version + 1
 
     def is_mine(self) -> bool:
-        """Whether the calling thread is the one whose turn it is."""
+        """Whether the calling thread is the leader."""
         return self._owner.is_mine()
 
     def has_unsynced(self) -> bool:
-        """Whether groups of topics of durability ``disk`` wait for a sync nobody asked for."""
+        """Whether groups of ``disk`` topics are not synced yet."""
         if self.role.exclusive:
             return self.wal.has_unsynced
         state = self._file.read()
@@ -123,12 +123,12 @@ class Turn:
     # The session
 
     def left_state(self) -> SharedState | None:
-        """What whoever wrote last left, if it checks out."""
+        """The state the last writer left, or None if it fails its checksum."""
         return self._file.read()
 
     def begin_session(self, session: int, *, clean: bool) -> None:
-        """Open partitions for this session from now on; by a holder of the role."""
-        self.session = session or 1  # 0 is what a partition knows of none
+        """Open partitions for this session from now on; the role must be held."""
+        self.session = session or 1  # 0 stands for no session
         self.began_clean = self.mark_there = clean
         self.live.clear()
         self._live_said = 0
@@ -143,7 +143,7 @@ class Turn:
         self._begun = True
 
     def join(self, wal: Wal, state: SharedState) -> None:
-        """Come into the session that others are in; by a holder of the role."""
+        """Join the session that other brokers write in; the role must be held."""
         self._wal = wal
         wal.on_new_file = self._write
         self._adopt(state, self._file.news())
@@ -152,15 +152,15 @@ class Turn:
     # One turn
 
     def try_take(self) -> bool:
-        """Take the role if it is free and nobody waits for it."""
+        """Take the role if it is free and nobody queues for it."""
         return self.role.try_take()
 
     def take(self) -> bool:
-        """Wait in line for the role; not to be interrupted. False once it is closed."""
+        """Queue for the role; not interruptible. False once it is closed."""
         return self.role.take()
 
     def begin(self) -> None:
-        """Take in what others wrote since this process's last turn; nothing to do within one."""
+        """Catch up with what others wrote since our last turn; does nothing within a turn."""
         if self._begun:
             return
         if self._file.news() != self._news:
@@ -181,27 +181,27 @@ class Turn:
         self._begun = True
 
     def lead(self, log: PartitionLog) -> None:
-        """Bring a partition up to date and keep readers of this process from doing that."""
+        """Bring a partition up to date and keep our readers from doing so until ``publish``."""
         if log.led:
             return
-        self._led.append(log)  # first: a Ctrl-C must leave none led that nobody knows of
+        self._led.append(log)  # first: a Ctrl-C must not leave one led that is not listed
         self._take_in(log, self._version, lead=True)
 
     def note_live(self, log: PartitionLog) -> None:
-        """The partition is written to: whoever closes the directory last closes it."""
+        """Record that the partition is written to: the last broker to close closes it cleanly."""
         if log.key not in self.live:
             self._file.append_live(len(self.live), log.key)
             self.live[log.key] = None
 
     def check(self) -> None:
-        """Raise ``WriterFailedError`` if this process was stopped, and its role taken, meanwhile.
+        """Raise ``WriterFailedError`` if the role was taken while this process was stopped.
 
-        For the moments before something is written that others could not undo.
+        Called before each write that other processes could not undo.
         """
         if time.monotonic() - self.role.taken_at < STOPPED_S or self.role.exclusive:
             return
         if not self.role.is_in_place or self._file.news() != self._news:
-            self.forget()  # what is known here is not to be told to anybody
+            self.forget()  # stale: must not be published
             raise WriterFailedError(
                 "the writer role was taken from this process while it stood still: its lock file "
                 "was removed or replaced; close the broker and open it again"
@@ -213,7 +213,7 @@ class Turn:
         self._write()
 
     def publish(self, *, topics: bool = False) -> None:
-        """Say that what was written is to be seen, by everybody."""
+        """Make what was written visible to every process."""
         self._version += 1
         self._topics_version += topics
         self._busy = False
@@ -221,21 +221,21 @@ class Turn:
         for log in self._led:
             if log.led:  # else a Ctrl-C kept it from being brought up to date
                 log.seen, log.led = self._version, False
-        self._led.clear()  # last, as above: one that stays led is written at an end of long ago
+        self._led.clear()  # last, as above: a log that stayed led would append at a stale end
 
     def conclude(self, *, topics: bool) -> None:
-        """``publish`` after a piece of work that may have taken long; unless ``check`` refuses."""
+        """``publish`` after work that may have taken long; ``check`` may refuse it."""
         self.check()
         self.publish(topics=topics)
 
     def say_failed(self) -> bool:
-        """Have whoever writes next recover if a sync failed here, unless somebody did already."""
+        """Publish that a sync failed here, so that the next writer recovers, unless one did."""
         if self.failed and not self._failure_mended:
             self._write()
         return self.failed
 
     def give(self) -> None:
-        """End the turn; who waits for the role has it next."""
+        """End the turn and release the role."""
         if self._begun:
             # No group was written, but a segment may have ended, or a partition been opened.
             if self._led or len(self.live) != self._live_said:
@@ -247,7 +247,7 @@ class Turn:
         self.role.give()
 
     def forget(self) -> None:
-        """Nothing known of the shared state is taken for granted any more: a fork, a failure."""
+        """Distrust everything known of the shared state: after a fork, or a failure."""
         self._news, self._begun = b"", False
         for log in self._led:
             log.led = False
@@ -276,7 +276,7 @@ class Turn:
         self._live_said = state.live_count
 
     def _adopt(self, state: SharedState, news: bytes) -> None:
-        """Go on where another process left off."""
+        """Continue where another process left off."""
         known = min(self._live_said, state.live_count)
         if state.session != self.session:
             self.session, known = state.session, 0
@@ -287,14 +287,14 @@ class Turn:
         if added is None:
             self._owner.recover()
             return
-        self._failure_mended = self._failure_said  # it would not be settled else
+        self._failure_mended = self._failure_said  # else the state would not be settled
         self.live.update(dict.fromkeys(added))
         self._live_said = state.live_count
         self.began_clean, self.mark_there = state.began_clean, state.mark_there
         self.damaged = self.damaged or state.damaged
         try:
             self.wal.restore(state)
-        except FileNotFoundError:  # somebody removed it: what is left is what a crash leaves
+        except FileNotFoundError:  # a WAL file was removed: treat it like a crash
             self._owner.recover()
             return
         self._version = state.version

@@ -1,4 +1,4 @@
-"""A thread of the broker's own, started when there is work and at most once."""
+"""A background thread of the broker, started at most once, when there is work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 class Worker:
     """Runs ``work`` in one daemon thread.
 
-    A Ctrl-C may strike inside ``Thread.start``, and nobody can tell then whether the thread runs:
-    a call of ``start`` that was struck is made again, and of two threads one returns at once.
+    A Ctrl-C inside ``Thread.start`` leaves unknown whether the thread runs. So an interrupted
+    ``start`` may be called again; if that makes two threads, one of them returns at once.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class Worker:
 
     @property
     def works(self) -> bool:
-        """Whether the thread is at work, or was a moment ago."""
+        """Whether the thread is running ``work``, or was a moment ago."""
         return self._working.locked()
 
     def start(self) -> None:
-        """Have the work begin, if it has not."""
+        """Start the work, if it has not started."""
         if self._started:
             return
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -45,9 +45,9 @@ class Worker:
             raise struck if isinstance(struck, KeyboardInterrupt) else error from None
 
     def join(self, timeout: float = -1) -> None:
-        """Wait until the work, told to end by the caller, has ended; it never begins after.
+        """Wait until the work, which the caller told to end, has ended; it never starts again.
 
-        ``timeout``: for so many seconds; by default as long as it takes.
+        ``timeout``: in seconds; by default there is none.
         """
         if self._thread == threading.get_ident() or sys.is_finalizing():
             return  # at the end of the program its thread stands still for ever

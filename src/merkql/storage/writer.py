@@ -1,7 +1,7 @@
-"""Carries one group of commits out: encode, one WAL frame, one sync, segments, visible.
+"""Writes one group of commits: encode, one WAL frame, one sync, apply to segments, publish.
 
-Used by the leader alone. After a failed sync, or a failed write behind one, nothing is written any
-more: what is on the disk is not known until the directory is opened again.
+For the leader alone. After a failed sync, or a failed write after one, nothing more is written: the
+disk's content is unknown until the directory is opened again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from merkql._core.accumulator import RecordAccumulator
     from merkql.storage.wal import Wal
 
-SYNC_EVERY_BYTES = 8 << 20  # so much of the segments is synced at once
-WRITEBACK_EVERY_BYTES = 1 << 20  # and written out before: no sync of the WAL waits for a burst
+SYNC_EVERY_BYTES = 8 << 20  # segments are synced after so many bytes
+WRITEBACK_EVERY_BYTES = 1 << 20  # and written back sooner, so that no WAL sync waits for a burst
 
 
-# The same partition where its topic, of so many partitions, was deleted and made again.
+# Of a deleted topic's partition, and its partition count: the partition of the topic recreated.
 Successor = Callable[[PartitionLog, int], "PartitionLog | None"]
 
 
 class CommitRequest:
-    """Records of one call, by partition; afterwards their first offsets, or the error."""
+    """The records of one call, by partition; then their first offsets, or the error."""
 
     __slots__ = (
         "done",
@@ -64,31 +64,31 @@ class CommitRequest:
         self.first_offsets: list[int] = []
         self.error: BaseException | None = None
         self.done = False
-        self.taken = False  # a leader has it: nothing may be added any more
+        self.taken = False  # by a leader: no more records may be added
         self.written = False
-        self.promoted = False  # its waiting thread has been given the lead
+        self.promoted = False  # its waiting thread was given the lead
         self.gate: threading.Lock | None = None
         self.thread = 0  # that waits at the gate
         self.on_done: Callable[[CommitRequest], None] | None = None
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody is to be told; an interrupted leader's own request is nobody's."""
+        """Whether anybody is to be told; not so for an interrupted leader's own request."""
         return self.gate is not None or self.on_done is not None
 
     @property
     def settled(self) -> bool:
-        """Whether it is known what became of the request."""
+        """Whether the outcome of the request is known."""
         return self.written or self.error is not None
 
     def move(self, part: int, successor: Successor) -> bool:
-        """Have a part go where its deleted topic was made again; not if its caller sees to that."""
+        """Redirect a part to the recreated topic; False: the caller sends again itself."""
         return False
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A group on its way, so that an interrupted leader's successor can finish it."""
+    """A group in progress, kept so that the successor of an interrupted leader can finish it."""
 
     requests: list[CommitRequest]
     prepared: list[Prepared]
@@ -133,7 +133,7 @@ class Writer:
         """Stop writing for good; later commits raise ``WriterFailedError`` from ``error``."""
         if self._failure is None:
             self._failure = error
-            self.turn.failed = True  # whoever writes next, here or elsewhere, recovers first
+            self.turn.failed = True  # the next writer, in any process, recovers first
 
     def check(self) -> None:
         """Raise ``WriterFailedError`` if writing has stopped."""
@@ -157,9 +157,9 @@ class Writer:
             pending = self._prepare(requests)
             if self._failure is not None:  # a sync failed while a segment was sealed
                 raise self._failed_error()
-        except Exception as error:  # whatever it is, it is the callers' to know
+        except Exception as error:  # of any kind: the callers get it
             if isinstance(error, OSError) and error.errno == errno.EIO:
-                self.fail(error)  # what is on such a disk is not known, nor who else writes there
+                self.fail(error)  # this disk's content is unknown now
             _refuse(requests, error)
             return
         if pending is not None:
@@ -167,7 +167,7 @@ class Writer:
             self.complete_pending()
 
     def complete_pending(self) -> None:
-        """Carry out, or carry on, the group in hand; nothing to do when there is none."""
+        """Write the pending group, or finish it after an interruption; else do nothing."""
         pending = self._pending
         if pending is None:
             return
@@ -179,7 +179,7 @@ class Writer:
         self._pending = None
 
     def take_unsynced(self) -> tuple[int, list[PartitionLog]]:
-        """The newest group applied, and the partitions to sync before the WAL may forget it."""
+        """The newest group applied, and the partitions to sync before its WAL file is reused."""
         with self._applied_lock:
             logs = list(self._unsynced)
             self._unsynced.clear()
@@ -187,18 +187,18 @@ class Writer:
             return self._applied_sequence, logs
 
     def put_back_unsynced(self, logs: list[PartitionLog]) -> None:
-        """They could not be synced now, for want of descriptors: later."""
+        """Syncing them failed for want of file descriptors: try again later."""
         with self._applied_lock:
             self._unsynced.update(dict.fromkeys(logs))
             self._unsynced_bytes = SYNC_EVERY_BYTES
 
     def forget(self, log: PartitionLog) -> None:
-        """The partition is being deleted: it needs no sync."""
+        """The partition is being deleted and needs no sync."""
         with self._applied_lock:
             self._unsynced.pop(log, None)
 
     def prepare(self) -> None:
-        """Have the segments that are written much ready for more, if it is due."""
+        """Start writeback and preallocate ahead for the busy segments, if due."""
         with self._applied_lock:
             if self._unsynced_bytes - self._written_back_bytes < WRITEBACK_EVERY_BYTES:
                 return
@@ -208,7 +208,7 @@ class Writer:
             log.write_out()
 
     def _claim_work(self) -> bool:
-        """Whether the background thread has something to do; said before others may write."""
+        """Whether there is background work; claimed before other processes may write."""
         makes_file = self.wal.claim_file()
         behind = self._unsynced_bytes - self._written_back_bytes
         return makes_file or behind >= WRITEBACK_EVERY_BYTES or self.wants_sync
@@ -218,7 +218,7 @@ class Writer:
         return self._unsynced_bytes >= SYNC_EVERY_BYTES or self.wal.wants_release
 
     def _prepare(self, requests: list[CommitRequest]) -> _Pending | None:
-        """Set space aside and encode; refuses the requests whose partitions cannot take them."""
+        """Reserve space and encode; refuses the requests whose partitions cannot take them."""
         while True:
             live = [request for request in requests if request.error is None]
             places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]] = {}
@@ -233,7 +233,7 @@ class Writer:
         if not live:
             return None
         prepared = [log.encode(accumulators) for log, accumulators in batches.items()]
-        # As the topic says now: another process may have altered it since the record was sent.
+        # The topic's current durability: another process may have altered it since the send.
         durable = any(request.durable for request in live) or any(
             log.settings.durable for log in batches
         )
@@ -244,13 +244,13 @@ class Writer:
         batches: dict[PartitionLog, list[RecordAccumulator]],
         places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]],
     ) -> bool:
-        """Reserve everywhere; True when a partition refused, and its requests were with it."""
+        """Reserve space everywhere; True if a partition refused, and its requests with it."""
         for log, accumulators in batches.items():
             try:
                 self.turn.lead(log)
                 log.check_writable()
                 if wants_roll(log.active, log.settings, accumulators):
-                    self.turn.mark_busy()  # whoever finds a roll half done recovers
+                    self.turn.mark_busy()  # a successor that finds a roll half done recovers
                     log.roll()
                 log.reserve(accumulators)
                 self.turn.note_live(log)
@@ -283,7 +283,7 @@ class Writer:
             offset = one.batches.first_offset
             if one.log.end_offset == offset:
                 one.log.apply(one)
-            else:  # before an interruption, which may have kept others from being told
+            else:  # applied before an interruption, which may have prevented the tail page
                 one.log.write_tail_page()
             for request, number, count in pending.places[one.log]:
                 request.first_offsets[number] = offset
@@ -303,7 +303,7 @@ class Writer:
             self._wake_maintenance()
 
     def _failed_error(self) -> WriterFailedError:
-        why = str(self._failure) or repr(self._failure)  # a MemoryError has no words
+        why = str(self._failure) or repr(self._failure)  # str() of a MemoryError is empty
         error = WriterFailedError(
             f"writing stopped after an earlier error ({why}); close the broker and open it again"
         )
