@@ -200,6 +200,24 @@ def test_leaves_of_records_that_are_gone_are_never_overwritten(tmp_path: Path) -
     assert leaves.read_bytes()[: 170 * 32] == bytes(changed[: 170 * 32])
 
 
+def test_leaves_that_contradict_the_hashes_above_them_are_not_taken_for_the_tree(
+    tmp_path: Path,
+) -> None:
+    """Without a tail page nothing but the stored hashes can tell that a leaf was changed."""
+    filled(tmp_path, RetentionConfig(max_records=30), compacted=True)
+    (tmp_path / PLACE / "tail").unlink()
+    leaves, upper = (tmp_path / PLACE / "tree" / name for name in ("h00", "h04"))
+    changed = bytearray(leaves.read_bytes())
+    changed[40] ^= 1
+    leaves.write_bytes(changed)
+    kept = upper.read_bytes()
+    with Broker.open(tmp_path) as broker:
+        partition = partition_of(broker)
+        with pytest.raises(CorruptionError, match="which are gone, contradict each other"):
+            partition.root()
+    assert (leaves.read_bytes(), upper.read_bytes()) == (bytes(changed), kept)
+
+
 def test_a_batch_larger_than_the_limit_was_hidden_as_it_was_acknowledged(tmp_path: Path) -> None:
     with Broker.open(tmp_path) as broker:
         topic = broker.create_topic("t", retention=RetentionConfig(max_bytes=10_000))
