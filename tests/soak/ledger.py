@@ -22,6 +22,10 @@ class Ledger:
     committed: dict[Place, int] = field(default_factory=dict)
     committing: dict[Place, int] = field(default_factory=dict)
     roots: dict[Place, dict[int, str]] = field(default_factory=dict)
+    erasing: dict[Place, set[int]] = field(default_factory=dict)
+    erased: dict[Place, set[int]] = field(default_factory=dict)  # acknowledged
+    seen_erased: dict[Place, set[int]] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)  # values of topics that are gone
     checked: dict[Place, int] = field(default_factory=dict)  # compared up to here, and intact
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -46,6 +50,9 @@ class Ledger:
     def _hear_read(self, records: list[Any]) -> None:
         for topic, partition, offset, value in records:
             self.counts["read"] += 1
+            if value is None:
+                self.seen_erased.setdefault((topic, partition), set()).add(offset)
+                continue
             known = self.shown.setdefault((topic, partition), {})
             if known.setdefault(offset, value) != value:
                 self.wrong.append(f"{topic}/{partition}: two records were shown at {offset}")
@@ -61,6 +68,20 @@ class Ledger:
             self.counts["commits"] += 1
             self.committed[topic, partition] = offset
 
+    def _hear_erasing(self, one: list[Any]) -> None:
+        topic, partition, offsets = one
+        self.erasing.setdefault((topic, partition), set()).update(offsets)
+
+    def _hear_erased(self, one: list[Any]) -> None:
+        topic, partition, offsets = one
+        self.erased.setdefault((topic, partition), set()).update(offsets)
+        self.counts["erased"] += len(offsets)
+
+    def _hear_deleted(self, one: list[Any]) -> None:
+        _, values = one
+        self.deleted.update(values)
+        self.counts["deleted"] += 1
+
     def _hear_root(self, one: list[Any]) -> None:
         topic, partition, size, root = one
         self.roots.setdefault((topic, partition), {})[size] = root
@@ -72,6 +93,9 @@ class Ledger:
         """
         for name in broker.topics():
             topic = broker.topic(name)
+            if name == "__erasures":
+                topic.partition(0).verify()
+                continue
             for partition in topic.partitions():
                 place = name, partition.index
                 if power_cut and topic.config.durability == "disk":
@@ -80,8 +104,9 @@ class Ledger:
                 self._check_roots(place, partition)
                 if whole:
                     partition.verify()
-        for place in [one for one in self.sent if one[0] not in broker.topics()]:
-            self.wrong.append(f"{place[0]} is gone")
+        missing = {topic for topic, _ in self.sent} - set(broker.topics())
+        for topic in missing:
+            self.wrong.append(f"{topic} is gone")
         self._check_commits(broker, whole=whole)
 
     def _forget_behind(self, place: Place, end: int) -> None:
@@ -102,9 +127,18 @@ class Ledger:
                 self.counts["lost"] += len(missing)
                 self.wrong.append(f"{place}: {what} and gone: {missing[:5]}, the end is {end}")
         begin = start if whole else max(start, self.checked.get(place, 0))
+        gone = self.erased.get(place, set()) | self.seen_erased.get(place, set())
         for record in partition.read_range(min(begin, end), end):
+            if record.erased:
+                if record.offset not in self.erasing.get(place, ()):
+                    self.wrong.append(f"{place}: {record.offset} is erased, and nobody did it")
+                continue
             value = record.value.decode()
             expected = sent.get(record.offset, shown.get(record.offset, value))
+            if record.offset in gone:
+                self.wrong.append(f"{place}: {record.offset} was erased, and is there")
+            if value in self.deleted:
+                self.wrong.append(f"{place}: {record.offset} was deleted with its topic")
             if value != expected or value not in self.offered.get(place, ()):
                 self.counts["bad"] += 1
                 self.wrong.append(f"{place}: another record at {record.offset}")

@@ -20,9 +20,11 @@ from merkql import (
     RetentionConfig,
     StaleGenerationError,
     TopicExistsError,
+    UnknownTopicError,
 )
 
 TOPICS = ("plain", "small", "packed", "erased", "kept", "fast")
+FLEETING = "fleeting"  # is deleted now and then, by any of them
 Say = Callable[..., None]
 
 
@@ -50,7 +52,7 @@ def make_topics(broker: Broker, draw: random.Random) -> None:
 
 
 def write(root: str, seed: int, say: Say) -> None:
-    """Send, batch, retain, compact, add partitions, close and open again, until killed."""
+    """Send, retain, compact, erase, delete, add partitions, close and open, until killed."""
     draw = random.Random(seed)
     broker = Broker.open(root)
     make_topics(broker, draw)
@@ -66,21 +68,52 @@ def write(root: str, seed: int, say: Say) -> None:
                 for m, r in zip(places, records, strict=True)
             ],
         )
-        what = draw.random()
-        if what < 0.05:
-            broker.apply_retention()
-        elif what < 0.08:
-            broker.topic(draw.choice(TOPICS)).partition(0).compact()
-        elif what < 0.12:
-            _say_root(broker, draw, say)
-        elif what < 0.13:
-            broker.topic("plain").add_partitions(
-                min(6, len(broker.topic("plain").partitions()) + 1)
-            )
-        elif what < 0.15:
+        chore(broker, draw, say, f"{seed}/{serial}")
+        if draw.random() < 0.02:
             broker.close()
             broker = Broker.open(root)
             producer = broker.producer()
+
+
+def chore(broker: Broker, draw: random.Random, say: Say, mark: str) -> None:
+    """Now and then something else than sending."""
+    what = draw.random()
+    if what < 0.05:
+        broker.apply_retention()
+    elif what < 0.08:
+        broker.topic(draw.choice(TOPICS)).partition(0).compact()
+    elif what < 0.12:
+        _say_root(broker, draw, say)
+    elif what < 0.13:
+        broker.topic("plain").add_partitions(min(6, len(broker.topic("plain").partitions()) + 1))
+    elif what < 0.16:
+        _erase(broker, draw, say)
+    elif what < 0.18:
+        broker.topic("kept").alter(retention=RetentionConfig(max_records=draw.randrange(20, 60)))
+    elif what < 0.21:
+        _come_and_go(broker, draw, say, mark)
+
+
+def _erase(broker: Broker, draw: random.Random, say: Say) -> None:
+    partition = broker.topic("erased").partition(0)
+    start, end = partition.start_offset, partition.end_offset
+    if end == start:
+        return
+    chosen = sorted({draw.randrange(start, end) for _ in range(3)})
+    say("erasing", ["erased", 0, chosen])
+    partition.erase(*chosen)
+    say("erased", ["erased", 0, chosen])
+
+
+def _come_and_go(broker: Broker, draw: random.Random, say: Say, mark: str) -> None:
+    """Write to a topic that others delete meanwhile, then perhaps delete it."""
+    values = [f"<{FLEETING} {mark}/{number}>" for number in range(5)]
+    say("offer", [[FLEETING, 0, value] for value in values])
+    with contextlib.suppress(UnknownTopicError):
+        broker.producer().send_values(FLEETING, values)
+        if draw.random() < 0.5:
+            broker.delete_topic(FLEETING)
+            say("deleted", [FLEETING, values])
 
 
 def _records(broker: Broker, draw: random.Random, mark: str) -> list[ProducerRecord]:
@@ -88,7 +121,7 @@ def _records(broker: Broker, draw: random.Random, mark: str) -> list[ProducerRec
     for number in range(draw.choice([1, 1, 1, 4, 30])):
         topic = draw.choice(TOPICS)
         partition = draw.randrange(len(broker.topic(topic).partitions()))
-        value = f"{mark}/{number}/" + "x" * draw.choice([0, 20, 700, 3000])
+        value = f"<{mark}/{number}>" + "x" * draw.choice([0, 20, 700, 3000])
         records.append(ProducerRecord(topic, value, partition=partition))
     return records
 
@@ -102,7 +135,7 @@ def _say_root(broker: Broker, draw: random.Random, say: Say) -> None:
 
 
 def read(root: str, seed: int, say: Say) -> None:
-    """Follow every partition in a process that only reads."""
+    """Follow every partition in a process that only reads; what comes and goes is left out."""
     draw = random.Random(seed)
     Broker.open(root).close()  # the directory is there from now on, whoever comes first
     while True:
@@ -113,14 +146,14 @@ def read(root: str, seed: int, say: Say) -> None:
 def _follow(broker: Broker, draw: random.Random, say: Say) -> None:
     known: dict[tuple[str, int], int] = {}
     while True:
-        for name in broker.topics():
+        for name in set(broker.topics()) & set(TOPICS):
             for partition in broker.topic(name).partitions():
                 end = partition.end_offset
                 start = max(partition.start_offset, known.get((name, partition.index), 0), end - 50)
                 if start >= end:
                     continue
                 values = [
-                    [name, partition.index, one.offset, (one.value or b"").decode()]
+                    [name, partition.index, one.offset, one.value and one.value.decode()]
                     for one in partition.read_range(start, end)
                 ]
                 say("read", values)

@@ -80,6 +80,20 @@ def test_missing_first_segments_passed_as_retained_away(
             assert broker.producer().send("t", b"more").offset == COUNT
 
 
+def test_a_reader_called_a_segment_missing_that_is_there_for_the_last_was_gone(
+    tmp_path: Path,
+) -> None:
+    logs = filled(tmp_path)
+    logs[-1].unlink()
+    last = first_offset(logs[-1])
+    with Broker.open(tmp_path, read_only=True) as broker:
+        partition = partition_of(broker)
+        assert [r.offset for r in partition.read_range(0, last)] == list(range(last))
+        with pytest.raises(CorruptionError) as caught:
+            partition.read(last)
+        assert caught.value.path == str(logs[-1])
+
+
 def test_a_missing_boundary_segment_passed_as_retained_away(tmp_path: Path) -> None:
     logs = filled(tmp_path, RetentionConfig(max_records=30), compacted=True)
     assert first_offset(logs[0]) == 170

@@ -298,3 +298,35 @@ def test_the_files_of_the_log_do_not_pile_up_where_their_ender_has_no_turn(pair:
     send(other, b"x")  # says so
     send(one, b"x")
     assert not wal._retired
+
+
+def test_background_work_on_a_topic_that_another_process_deleted_stopped_the_writer(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory was gone before this process's next turn: taken for a sync that failed."""
+    monkeypatch.setattr(maintenance.Maintenance, "wake", lambda self: None)
+    one, other = pair
+    one.create_topic("t", segment_bytes=4096)
+    sync_segments(one._engine.writer, one._engine)
+    for _ in range(3):
+        send(one, b"x" * 2000)  # a new segment: its name is still to be synced
+    other.delete_topic("t")
+    sync_segments(one._engine.writer, one._engine)
+    assert send(one, b"y", topic="u") == [0]
+
+
+def test_syncing_a_file_that_is_gone_made_an_empty_one_of_its_name(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a deleted topic was made again: a stray segment behind its end."""
+    monkeypatch.setattr(maintenance.Maintenance, "wake", lambda self: None)
+    one, _ = pair
+    send(one, b"x")
+    segment = one._engine.logs()[0].active.path
+    one._engine.pool.sync(segment)
+    one._engine.pool.forget(segment)  # as where descriptors are short
+    os.rename(segment, segment + ".aside")
+    with pytest.raises(FileNotFoundError):
+        one._engine.pool.sync(segment)
+    assert not os.path.exists(segment)
+    os.rename(segment + ".aside", segment)

@@ -20,7 +20,8 @@ from merkql.storage.files import Files
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)  # nothing was synced, and nothing is lost
+# Nothing was synced, and nothing is lost: no descriptor, or not the file or directory any more.
+_NOT_TRIED = (errno.EMFILE, errno.ENFILE, errno.ENOENT)
 
 
 class _Open:
@@ -97,8 +98,11 @@ class FilePool:
             self._unpin(entry)
 
     def sync(self, path: str) -> None:
-        """Make what was written to ``path`` durable; its name is durable after its directory's."""
-        entry = self._pin(path, write=True)
+        """Make what was written to ``path`` durable; its name is durable after its directory's.
+
+        ``FileNotFoundError`` if the file is gone: another of its name would hold nothing.
+        """
+        entry = self._pin(path, write=True, create=False)
         try:
             entry.dirty = False  # before the call: a write during it makes the file dirty again
             self._sync(entry)
@@ -203,7 +207,7 @@ class FilePool:
             descriptor, entry.descriptor, entry.closed = entry.descriptor, -1, True
             self.files.close(descriptor)
 
-    def _pin(self, path: str, *, write: bool = False) -> _Open:
+    def _pin(self, path: str, *, write: bool = False, create: bool = True) -> _Open:
         entry = self._open.get(path)
         if entry is not None and (entry.writable or not write):
             entry.pins.append(None)
@@ -211,16 +215,16 @@ class FilePool:
                 entry.used = next(self._uses)
                 return entry
             self._unpin(entry)
-        return self._open_pinned(path, write=write)
+        return self._open_pinned(path, write=write, create=write and create)
 
-    def _open_pinned(self, path: str, *, write: bool) -> _Open:
+    def _open_pinned(self, path: str, *, write: bool, create: bool) -> _Open:
         with self._lock:
             entry = self._open.get(path)
             if entry is None or (write and not entry.writable):
                 if entry is not None:
                     self._close_or_doom(self._open.pop(path))
                 self._make_room()
-                descriptor = self.files.open(path, write=write, create=write)
+                descriptor = self.files.open(path, write=write, create=create)
                 entry = self._open[path] = _Open(descriptor, writable=write)
             entry.pins.append(None)
             entry.used = next(self._uses)
@@ -260,7 +264,7 @@ class FilePool:
 
     def _tell_failure(self, error: OSError) -> None:
         """A sync that failed once may succeed the next time without the data: it is final."""
-        if self.on_failed_sync is not None and error.errno not in _NO_DESCRIPTOR:
+        if self.on_failed_sync is not None and error.errno not in _NOT_TRIED:
             self.on_failed_sync(error)
 
     def _close_or_doom(self, entry: _Open) -> None:

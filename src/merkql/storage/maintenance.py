@@ -141,10 +141,11 @@ def tend(writer: Writer, owner: MaintenanceOwner) -> None:
     writer.wal.prepare_file()
 
 
-def sync_segments(writer: Writer, owner: MaintenanceOwner) -> None:
+def sync_segments(writer: Writer, owner: MaintenanceOwner, *, again: bool = False) -> None:
     """Make all that was applied durable in the segments and let the WAL forget it.
 
-    Also what other processes applied, which may be in files this one did not write.
+    Also what other processes applied, which may be in files this one did not write. ``again``: a
+    second time, after what others deleted was taken in.
     """
     if writer.turn.others_wrote:
         with owner.opening():
@@ -160,6 +161,12 @@ def sync_segments(writer: Writer, owner: MaintenanceOwner) -> None:
         for log in logs:
             log.sync_point()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not again:
+            writer.put_back_unsynced(logs)
+            with owner.opening():  # another process may have deleted the topic: it is forgotten now
+                pass
+            sync_segments(writer, owner, again=True)
+            return
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             writer.fail(error)
             owner.tell_failure()

@@ -289,9 +289,9 @@ def list_sealed(
 ) -> tuple[SealedSegment, ...]:
     """The segments before the one that begins at ``last``; those ``known`` are used again."""
     before = {segment.first_offset: segment for segment in known}
-    firsts = [first for first in offsets_on_disk(pool, directory) if first <= last]
+    firsts = [first for first in offsets_on_disk(pool, directory) if first < last]
     sealed = []
-    for first, following in itertools.pairwise(firsts):
+    for first, following in itertools.pairwise([*firsts, last]):
         segment = before.get(first)
         if segment is None or segment.end_offset > following:  # it was rewritten from there on
             segment = SealedSegment(pool, directory, first, following)
