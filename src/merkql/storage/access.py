@@ -1,4 +1,4 @@
-"""How a directory is opened, and what the engine asks of who opened it."""
+"""How a directory is opened, and what the engine needs of its opener."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ OPEN_FILES_MAX = 512
 
 
 class TopicSource(Protocol):
-    """What the engine asks of who knows the topics."""
+    """What the engine needs of whoever manages the topics."""
 
     def load(self) -> None:
-        """Find the topics on disk and bring those the WAL names up to date."""
+        """Find the topics on disk and recover the partitions named in the WAL."""
 
     def refresh(self) -> None:
-        """See what another process made of the topics."""
+        """Pick up topics that another process created, changed or deleted."""
 
     @property
     def erasures(self) -> Eraser:
         """What erases records."""
 
     def logs_of(self, partitions: Iterable[LivePartition]) -> list[PartitionLog]:
-        """Those partitions, opened; without those whose topic is deleted."""
+        """These partitions, opened, except those whose topic is deleted."""
 
 
 class Access(NamedTuple):
-    """How a directory is opened."""
+    """The mode a directory is opened in."""
 
     read_only: bool = False
-    exclusive: bool = False  # keep the writer role for life
-    timeout_s: float = 30.0  # for another process to give the writer role up
+    exclusive: bool = False  # keep the writer role until closed
+    timeout_s: float = 30.0  # for another process to release the writer role
 
 
 def open_files_limit() -> int:
-    """How many files the pool keeps open: a quarter of what the process may."""
+    """How many files the pool may keep open: a quarter of the process's limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return OPEN_FILES_MAX

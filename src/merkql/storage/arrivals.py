@@ -1,4 +1,7 @@
-"""Tells waiting consumers that something became visible: records, topics, partitions."""
+"""Wakes waiting consumers when records, topics or partitions become visible.
+
+``Arrivals`` within one process; ``WatchedArrivals`` also when another process wrote.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from collections.abc import Callable, Iterable
 
 from merkql.storage.file_watch import FileWatch, open_watch
 
-LOOK_INTERVAL_MIN_S = 0.0001  # where the kernel does not tell of writes: right after news
-FINE_LOOKS_S = 0.001  # for so long after news
-LOOK_SHARE = 170  # of the time that passes, looking may take one part in so many
+LOOK_INTERVAL_MIN_S = 0.0001  # where the kernel does not report writes: right after news
+FINE_LOOKS_S = 0.001  # so long after news
+LOOK_SHARE = 170  # polling may take one part in so many of the time
 LOOK_INTERVAL_MAX_S = 0.1
-WATCHED_INTERVAL_S = 1.0  # between looks where the kernel tells
+WATCHED_INTERVAL_S = 1.0  # between checks where the kernel does report writes
 
 _all: weakref.WeakSet[Arrivals] = weakref.WeakSet()
 
 
 class Arrivals:
-    """A counter of visible changes that can be waited for; costs a writer next to nothing."""
+    """A counter of visible changes that threads can wait on; costs a writer next to nothing."""
 
     def __init__(self) -> None:
         self.version = 0
-        self.topics_version = 0  # goes up with topics and partitions alone
+        self.topics_version = 0  # incremented when topics or partitions change
         self._make_locks()
         _all.add(self)
 
@@ -36,18 +39,18 @@ class Arrivals:
         self._waiting = 0
 
     def announce(self) -> None:
-        """Say that something changed; wakes everyone who waits."""
+        """Count a change and wake every waiter."""
         with self._lock:
             self.version += 1
             self._wake_all()
 
     def announce_topics(self) -> None:
-        """Say that topics or partitions came or went."""
+        """Count a change of topics or partitions."""
         self.topics_version += 1
         self.announce()
 
     def wake(self) -> None:
-        """Wake everyone who waits, to look again: a close, an interruption."""
+        """Wake every waiter to check again: on close, on an interruption."""
         self.announce()
 
     def wait(self, version: int, timeout: float | None) -> int:
@@ -60,17 +63,17 @@ class Arrivals:
             return self.version
 
     def note_topics(self) -> None:
-        """Topics or partitions came or went elsewhere; who waits is woken by who noticed."""
+        """Another process changed topics or partitions; the caller wakes the waiters."""
         self.topics_version += 1
 
     def follow_anew(self) -> None:
-        """Say that other files are written to now when something becomes visible."""
+        """Watch a new set of files for changes."""
 
     def close(self) -> None:
-        """Let go of what belongs to the system; waiting ends with the timeout from now on."""
+        """Release system resources; from now on a wait ends with its timeout."""
 
     def _wake_all(self) -> None:
-        """By the holder of the lock."""
+        """For a holder of the lock."""
         if self._waiting:
             self._changed.notify_all()
 
@@ -82,20 +85,20 @@ class Arrivals:
             self._waiting -= 1
 
     def _start_anew(self) -> None:
-        """In a forked child, where nobody waits, whoever held the locks in the parent."""
+        """In a forked child: nobody waits here, whoever held the locks in the parent."""
         self._make_locks()
 
 
 class WatchedArrivals(Arrivals):
-    """Where other processes write, too: one of those who wait watches the files for all.
+    """For directories that other processes write too: one waiter watches the files for all.
 
-    ``paths`` says which files are written to when something becomes visible. ``has_news`` says
-    whether something did since it was last asked; it is asked by one thread at a time, after such a
-    write, or now and then where the kernel does not tell of writes.
+    ``paths`` returns the files that are written whenever something becomes visible. ``has_news``
+    returns whether something did since its last call; one thread at a time calls it, after such a
+    write, or periodically where the kernel does not report writes.
     """
 
     def __init__(self, paths: Callable[[], Iterable[str]], has_news: Callable[[], bool]) -> None:
-        self._watcher: object = None  # whoever watches now
+        self._watcher: object = None  # the waiter that watches now
         self._watch: FileWatch | None = None
         self._paths = paths
         self._followed = False  # the watch knows the paths
@@ -115,7 +118,7 @@ class WatchedArrivals(Arrivals):
             self._closed = True
             self._wake_all()
             if self._watcher is None:
-                self._close_watch()  # else who watches does it
+                self._close_watch()  # else the watcher does it
 
     def wait(self, version: int, timeout: float | None) -> int:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -142,7 +145,7 @@ class WatchedArrivals(Arrivals):
         return self.version
 
     def _step_down(self, me: object) -> None:
-        """Watch no longer, if this one did; by the holder of the lock."""
+        """Stop watching, if we are the watcher; for a holder of the lock."""
         if self._watcher is me:
             self._watcher = None
             if self._closed:
@@ -152,7 +155,7 @@ class WatchedArrivals(Arrivals):
         return self.version != version or (self._watcher is None and not self._closed)
 
     def _look_for_news(self, version: int, timeout: float | None) -> None:
-        """As the watcher: wait once, and look where there is reason to."""
+        """As the watcher: wait once, then check for news where there may be some."""
         watch = self._opened_watch()
         if not self._followed:
             self._followed = True  # first: what changes meanwhile is followed the next time
@@ -170,7 +173,7 @@ class WatchedArrivals(Arrivals):
             self._pace.note_cost(time.thread_time() - begin)
 
     def _ask(self, watch: FileWatch) -> bool:
-        """Ask for news, and announce it; not of what may be closed by now."""
+        """Check for news and announce it; not once closed."""
         if self._closed:
             return False
         news = self._has_news()
@@ -209,35 +212,35 @@ class WatchedArrivals(Arrivals):
 
 
 class _Pace:
-    """How often to look where the kernel does not tell: often after news, less and less then."""
+    """How often to poll where the kernel does not report writes: often after news, then less."""
 
     def __init__(self) -> None:
         self._news_at = self._asked_at = self._retried_at = -1.0
         self._cost_s = 0.0
 
     def note_look(self, *, news: bool) -> None:
-        """Somebody looked."""
+        """A check was made."""
         self._asked_at = time.monotonic()
         if news:
             self._news_at = self._asked_at
 
     def note_cost(self, seconds: float) -> None:
-        """What it cost to look, and to wake up for it, in seconds of a processor."""
+        """Record the CPU seconds that one check and its wake-up cost."""
         self._cost_s += (seconds - self._cost_s) / 8
 
     def interval(self) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next check."""
         age = time.monotonic() - self._news_at
         if age < FINE_LOOKS_S:
             return LOOK_INTERVAL_MIN_S
         return min(self._cost_s * LOOK_SHARE, age / 8, LOOK_INTERVAL_MAX_S)
 
     def is_due(self, interval: float) -> bool:
-        """Whether nobody looked for that long."""
+        """Whether no check was made for that long."""
         return time.monotonic() - self._asked_at >= interval
 
     def is_time_to_retry(self) -> bool:
-        """Whether what could not be watched is to be tried again: once a second."""
+        """Whether to try again to watch what could not be watched: once a second."""
         now = time.monotonic()
         if now - self._retried_at < WATCHED_INTERVAL_S:
             return False
@@ -246,7 +249,7 @@ class _Pace:
 
 
 def _close_for_process(watch: FileWatch, process: int) -> None:
-    """Close, unless this is a forked child of who opened it."""
+    """Close, unless this is a forked child of the process that opened it."""
     if os.getpid() == process:
         watch.close()
 

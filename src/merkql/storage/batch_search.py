@@ -1,4 +1,4 @@
-"""Finds whole batches behind damage, for recovery, verification and salvage."""
+"""Finds whole batches after damage, for recovery, verification and salvage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from merkql.storage.segment import CHUNK_SIZE
 # The leader epoch we write, and the magic byte: bytes 12 to 16 of every batch.
 _SIGNATURE = re.compile(rb"\x00\x00\x00\x00\x02", re.DOTALL)
 _SIGNATURE_POSITION = 12
-SPARSE_SIZE_MIN = 256 << 20  # larger than what we write: holes in it are passed over
+SPARSE_SIZE_MIN = 256 << 20  # larger than any file we write: its holes are skipped
 
 
 def find_whole_batch(
@@ -20,8 +20,8 @@ def find_whole_batch(
 ) -> tuple[int, int] | None:
     """The first whole batch at or after ``position`` whose first offset is at least ``offset_min``.
 
-    Returns its first offset and position, or None. Reads the file once, a few MiB at a time; of a
-    giant, what was written to.
+    Returns its first offset and position, or None. Reads the file once, a few MiB at a time, and
+    skips the holes of a very large one.
     """
     while position < end:
         if end - position > SPARSE_SIZE_MIN:
@@ -62,9 +62,9 @@ def _whole_batch_at(
 
 
 def _is_contradicted(pool: FilePool, path: str, position: int, next_offset: int) -> bool:
-    """Whether a sound batch follows that does not go on at ``next_offset``.
+    """Whether a sound batch follows that does not continue at ``next_offset``.
 
-    A batch's first offset is outside its checksum: the next batch tells whether it is true.
+    A batch's checksum does not cover its first offset, so the next batch has to confirm it.
     """
     fields = peek(pool.read(path, HEADER_SIZE, position))
     if fields is None or fields.size < HEADER_SIZE:
@@ -74,7 +74,7 @@ def _is_contradicted(pool: FilePool, path: str, position: int, next_offset: int)
 
 
 def holds_bytes(pool: FilePool, path: str, position: int, end: int) -> bool:
-    """Whether anything but zeros is there. Memory: a few MiB."""
+    """Whether there is anything but zeros in the range. Memory: a few MiB."""
     while position < end:
         if end - position > SPARSE_SIZE_MIN:
             written = pool.next_data(path, position)

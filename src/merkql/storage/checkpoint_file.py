@@ -1,7 +1,7 @@
-"""All signed checkpoints of a partition, in the order they were made: frames in one file.
+"""All signed checkpoints of a partition, in order: frames in one append-only file.
 
-Also what came to them later: cosignatures of witnesses, tokens of time-stamp authorities. Knows
-bytes and tree sizes, checks no signature. Format: docs/formats/checkpoints.md.
+Also what they got later: witnesses' cosignatures and timestamp tokens. Handles bytes and tree
+sizes, checks no signature. Format: docs/formats/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Frame:
 
 
 def frame_size(content_size: int) -> int:
-    """How many bytes a frame takes in the file."""
+    """The bytes a frame takes in the file."""
     return _HEAD.size + -(-content_size // _ALIGNMENT) * _ALIGNMENT + _FOOT.size
 
 
@@ -56,7 +56,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 def decode_frame(data: bytes, at: int, position: int) -> Frame | None:
-    """The frame at ``data[at:]``, which is ``position`` in the file; None for no sound one."""
+    """The frame at ``data[at:]``, ``position`` in the file; None if it is not sound."""
     if len(data) - at < _HEAD.size:
         return None
     magic, kind, size, reserved, tree_size, time_ms = _HEAD.unpack_from(data, at)
@@ -75,13 +75,13 @@ class CheckpointFile:
         self.path = layout.checkpoints(partition_directory)
         self._directory = partition_directory
         self._pool = pool
-        self._newest: Frame | None = None  # a place to go on from; others may have appended
+        self._newest: Frame | None = None  # where to start reading; others may have appended
         self._unsynced_name = False
 
     def newest(self) -> Frame | None:
-        """The newest checkpoint kept, with its cosignatures where there are any; None if none is.
+        """The newest checkpoint, with cosignatures if it has any; None if there is none.
 
-        Cost: one read, whatever the length of the file; a walk of it after a crash.
+        Cost: one read, whatever the file's length; after a crash it is read whole.
         """
         newest = None
         for frame in self._walk(self._starting_point()):
@@ -90,14 +90,14 @@ class CheckpointFile:
         return newest
 
     def frames(self) -> Iterator[Frame]:
-        """Every sound frame, in order. ``CorruptionError`` where damage lies between two."""
+        """Every sound frame, in order. ``CorruptionError`` for damage between two."""
         yield from self._walk(0)
 
     def append(self, frame: Frame) -> Frame:
-        """Write one more frame; durable when it returns. Only while no other process writes."""
+        """Append a frame; durable when it returns. No other process may write meanwhile."""
         end, is_torn = self.end()
         if is_torn:
-            self._pool.truncate(self.path, end)  # what a crash left of a frame nobody was given
+            self._pool.truncate(self.path, end)  # a crash tore a frame that nobody was given
         data = encode_frame(frame)
         is_new = not self._pool.exists(self.path)
         size = 0 if is_new else self._pool.size(self.path)
@@ -112,7 +112,7 @@ class CheckpointFile:
         return Frame(frame.kind, frame.tree_size, frame.time_ms, frame.content, end)
 
     def end(self) -> tuple[int, bool]:
-        """Where the next frame goes, and whether the remains of a torn one lie there."""
+        """Where the next frame goes, and whether a torn frame lies there."""
         end = position = self._starting_point()
         for frame in self._walk(position):
             end = frame.end
@@ -135,7 +135,7 @@ class CheckpointFile:
             position = frame.end
 
     def _check_end(self, position: int) -> None:
-        """``CorruptionError`` if a sound frame lies behind ``position``: then this is no end."""
+        """``CorruptionError`` if a sound frame follows ``position``, which is then no end."""
         while True:
             data = self._read(position, frame_size(CONTENT_SIZE_MAX) + _READ_AT_ONCE)
             at = data.find(MAGIC, 1)
@@ -149,13 +149,13 @@ class CheckpointFile:
             position += _READ_AT_ONCE
 
     def _starting_point(self) -> int:
-        """Where a frame begins that is not far from the end."""
+        """The position of a frame near the end."""
         known = self._newest
         if known is not None:
             data = self._read(known.position, frame_size(len(known.content)))
             if decode_frame(data, 0, known.position) == known:
                 return known.position
-            self._newest = None  # the file is another: restored, or made anew
+            self._newest = None  # the file was replaced: restored, or recreated
         if not self._pool.exists(self.path):
             return 0
         size = self._pool.size(self.path)

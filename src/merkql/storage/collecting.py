@@ -1,4 +1,4 @@
-"""Collects what an evidence bundle holds from a partition, and writes it."""
+"""Collects the content of an evidence bundle from a partition and writes it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from merkql.storage.tree_space import HASH_SIZE, NO_SALT, SALT_SIZE
 
 
 class Source(Protocol):
-    """What of a partition is asked."""
+    """What is needed of a partition."""
 
     topic: str
     index: int
 
     @property
     def start_offset(self) -> int:
-        """The first offset retention still shows."""
+        """The first visible offset."""
 
     def read_range(self, start: int, stop: int) -> list[Record]:
-        """The records from ``start`` up to, not with, ``stop``."""
+        """The records from ``start`` up to ``stop``."""
 
     def prove_range(self, first: int, stop: int, size: int | None = None) -> RangeProof:
         """Their proof."""
@@ -43,7 +43,7 @@ class Source(Protocol):
 
 
 def salts_of(log: AnyLog, first: int, count: int) -> list[bytes]:
-    """The salts of records; empty ones where the topic is not erasable, and of erased records."""
+    """The salts of these records; empty for erased ones, and if the topic is not erasable."""
     if not log.has_salts:
         return [b""] * count
     path = layout.tree_salts(log.tree.directory)
@@ -59,7 +59,7 @@ def entry_of(record: Record, salt: bytes) -> bytes:
 
 
 def content_of(log: AnyLog, record: Record | None, salt: bytes) -> Content:
-    """What a proof says of a record: what is left of an erased one; None for one that is gone."""
+    """What a proof contains of a record: of an erased one its entry, of None only the salt."""
     if record is None:
         return Content(None, None, salt)
     if record.erased:
@@ -70,7 +70,7 @@ def content_of(log: AnyLog, record: Record | None, salt: bytes) -> Content:
 
 
 def write_bundle(source: Source, log: AnyLog, place: tuple[int, int], path: str) -> RangeProof:
-    """The bundle of the records from ``place[0]`` up to ``place[1]``, there once it is whole."""
+    """Write the bundle of the records from ``place[0]`` up to ``place[1]``, atomically."""
     first, stop = place
     kept = [one for one in source.checkpoints() if one.size >= stop][-1:]
     proof = source.prove_range(first, stop, kept[0].size if kept else None)
@@ -96,7 +96,7 @@ def _records(source: Source, first: int, stop: int) -> list[Record]:
         try:
             return source.read_range(start, stop) if start < stop else []
         except OffsetOutOfRangeError:
-            continue  # retained away since we looked
+            continue  # retention overtook us
     return []
 
 
@@ -107,9 +107,7 @@ def _files(
     kept: Sequence[KeptCheckpoint],
 ) -> dict[str, bytes]:
     records, salts = content
-    entries = [
-        one.hex() for one in left
-    ]  # of a record that is gone, the hash; of an erased one, it
+    entries = [one.hex() for one in left]  # leaf hashes; the entries themselves for erased records
     lines = []
     for record in records:
         salt = salts[record.offset - proof.first]
@@ -146,5 +144,5 @@ def _readme(proof: RangeProof, count: int, note: bytes) -> str:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """The path as it is now, whatever the working directory becomes."""
+    """The absolute path, whatever the working directory becomes."""
     return os.path.abspath(os.fspath(path))

@@ -1,4 +1,4 @@
-"""The data directory itself: is it ours, was it closed cleanly.
+"""The data directory as a whole: whether it is ours, and whether it was closed cleanly.
 
 Format: docs/formats/data-directory.md.
 """
@@ -53,10 +53,10 @@ class DirectoryInfo:
 
 
 def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo:
-    """Check that ``root`` is a data directory; make it one if it is empty or not there.
+    """Check that ``root`` is a data directory; create one if it is empty or missing.
 
-    Raises ``FormatError`` for one that is not ours or is newer, ``NotADirectoryError`` for a file,
-    and the system's ``OSError`` for one that is to be written and cannot be.
+    Raises ``FormatError`` for a directory that is not ours or has a newer format,
+    ``NotADirectoryError`` for a file, and ``OSError`` if it must be written and cannot be.
     """
     mark = layout.directory_mark(root)
     status = files.status(root)
@@ -77,7 +77,7 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
 
 
 def read_mark(files: Files, root: str) -> DirectoryInfo:
-    """What ``merkql.json`` says; ``CorruptionError`` or ``FormatError`` where it does not."""
+    """The content of ``merkql.json``; ``CorruptionError`` or ``FormatError`` if it is invalid."""
     mark = layout.directory_mark(root)
     try:
         content = json.loads(read_file(files, mark))
@@ -98,9 +98,9 @@ def read_mark(files: Files, root: str) -> DirectoryInfo:
 
 
 def _check_directories(files: Files, root: str, *, read_only: bool) -> None:
-    """Make ``wal/``, ``topics/`` and ``groups/`` again where a copy left them out for being empty.
+    """Recreate ``wal/``, ``topics/`` and ``groups/`` if a copy left them out as empty.
 
-    ``CorruptionError`` where one is missing that held something, or may have.
+    ``CorruptionError`` for one that held something, or may have.
     """
     wal, topics, groups = _directories(root)
     missing = [path for path in (wal, topics, groups) if not is_directory(files, path)]
@@ -139,16 +139,16 @@ def _directories(root: str) -> tuple[str, str, str]:
 
 
 def _create(files: Files, root: str) -> DirectoryInfo:
-    """Make the directory, or read what another process has made of it meanwhile.
+    """Create the directory, or read it if another process creates it meanwhile.
 
-    Under the writer's lock: of two that make it at once, the later would give a log that is
-    written already another id, and a crash would find nothing of that in its write-ahead log.
+    Under the writer lock: of two that create it at once, the later would change the id of a log
+    that is already written, and recovery would then ignore that log's WAL frames.
     """
     files.make_directories(root)
     _refuse_foreign(files, root)
     descriptor = files.open(layout.writer_lock(root), write=True, create=True)
     try:
-        while not files.lock(descriptor, wait=False):  # another process makes it now
+        while not files.lock(descriptor, wait=False):  # another process is creating it
             if files.status(layout.directory_mark(root)) is not None:
                 break
             time.sleep(LOOK_INTERVAL_S)
@@ -189,7 +189,7 @@ def _fill(files: Files, root: str) -> DirectoryInfo:
 def read_clean_mark(files: Files, root: str) -> int | None:
     """The last group of the session that closed cleanly, or None after a crash.
 
-    A mark that does not check out is no mark: recovery then looks for itself.
+    A mark that fails its checksum counts as none, so recovery runs.
     """
     try:
         content = read_file(files, layout.clean_mark(root))
@@ -206,8 +206,8 @@ def write_clean_mark(files: Files, root: str, sequence: int) -> None:
 
 
 def remove_clean_mark(files: Files, root: str) -> None:
-    """Durably: a crash from now on is one."""
-    if files.status(layout.clean_mark(root)) is not None:  # gone when a sync of this failed before
+    """Remove the mark, durably: from now on a crash needs recovery."""
+    if files.status(layout.clean_mark(root)) is not None:  # gone if its sync failed
         files.remove(layout.clean_mark(root))
     files.sync_directory(root)
 

@@ -1,4 +1,4 @@
-"""The log entries of a partition, recomputed from its records, many at a time."""
+"""Recomputes the log entries of a partition from its records, many at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENTRY_SIZE = 49
 
 
 class EntryRun(NamedTuple):
-    """Consecutive entries: where they begin, their leaf hashes, and each behind its size."""
+    """Consecutive entries: first offset, leaf hashes, and the entries, each after its size."""
 
     first: int
     leaf_hashes: bytes
@@ -26,14 +26,14 @@ class EntryRun(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of entries."""
         return len(self.leaf_hashes) // HASH_SIZE
 
 
 def entry_runs(log: AnyLog, first: int, stop: int) -> Iterator[EntryRun]:
-    """The entries of offsets [first, stop), all of which have to be on disk still.
+    """The entries of offsets [first, stop), which must all be on disk.
 
-    Raises ``CorruptionError`` where a batch is damaged. Memory: a few MiB. Cost: reads and hashes
+    Raises ``CorruptionError`` if a batch is damaged. Memory: a few MiB. Cost: reads and hashes
     every record.
     """
     end_offset, end_position = log.tip  # before the segments: a roll in between only adds some

@@ -1,4 +1,4 @@
-"""What a topic asks of whoever erases its records: merkql.erasures."""
+"""What a topic needs of whoever erases its records; implemented by merkql.erasures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Choice = Callable[[int, "PartitionLog"], Iterable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Who erases, and why, as they say; it is kept for good, so nothing of the record itself."""
+    """Who erases and why, as the caller states it; kept for good."""
 
     by: str | None = None
     reason: str | None = None
@@ -29,15 +29,15 @@ class Reason:
 
 
 class Eraser(Protocol):
-    """Erases records, and knows what was erased."""
+    """Erases records and knows which ones were erased."""
 
     def erase(
         self, topic: Any, partitions: Iterable[int], choose: Choice, reason: Reason
     ) -> dict[int, list[int]]:
-        """Destroy the records that ``choose`` says of each partition; those destroyed now."""
+        """Erase what ``choose`` returns for each partition; returns the offsets erased now."""
 
     def logged(self, topic_id: bytes, partition: int) -> set[int]:
-        """The offsets that were erased, or are being."""
+        """The offsets that were erased or are being erased."""
 
     def pending(self, topic_id: bytes, partition: int) -> set[int]:
-        """Those that are being erased now, or wait to be."""
+        """The offsets whose erasure is in progress or waiting."""

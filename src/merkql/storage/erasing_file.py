@@ -1,7 +1,7 @@
-"""What is being erased at this moment, so that a crash cannot leave it half done.
+"""The erasure in progress, on disk, so that a crash cannot leave it half done.
 
-One small file in the data directory: written before the first byte is destroyed, removed when the
-last is, and finished by whoever opens the directory next. Format: docs/formats/erasure.md.
+One small file in the data directory: written before the first byte is destroyed, removed after the
+last, and completed by whoever opens the directory next. Format: docs/formats/erasure.md.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ RANGES_MAX = 10_000  # of one erasure; more are several
 
 @dataclass(frozen=True, slots=True)
 class ErasureRecord:
-    """Which records were destroyed, when and by whom; nothing of what they said.
+    """Which records were erased, when and by whom; nothing of their content.
 
-    ``offsets`` are ranges, first and last. ``by`` and ``reason`` are what the caller gave; ``user``
-    (of the effective ``uid``), ``pid`` and ``host`` are the process's own.
+    ``offsets`` are inclusive ranges. ``by`` and ``reason`` come from the caller; ``user`` (of the
+    effective ``uid``), ``pid`` and ``host`` are those of the process.
     """
 
     topic: str
@@ -40,7 +40,7 @@ class ErasureRecord:
     host: str
 
     def to_json(self) -> str:
-        """One line; the same erasure makes the same text."""
+        """One line of JSON; equal erasures give equal text."""
         return json.dumps({"format": FORM} | asdict(self))
 
     @classmethod
@@ -61,18 +61,18 @@ class ErasureRecord:
         return record
 
     def all_offsets(self) -> list[int]:
-        """Every offset, one by one."""
+        """Every offset, in order."""
         return [offset for first, last in self.offsets for offset in range(first, last + 1)]
 
 
 def write_erasing(files: Files, root: str, erasures: list[ErasureRecord]) -> None:
-    """From here on these are carried out, whatever happens; durable when it returns."""
+    """Commit to these erasures: from here on they are completed; durable when it returns."""
     text = "".join(f"{one.to_json()}\n" for one in erasures).encode()
     replace_file(files, layout.erasing(root), text + _check_of(text))
 
 
 def read_erasing(files: Files, root: str) -> list[ErasureRecord]:
-    """What was begun and not finished; ``CorruptionError`` if nobody can tell."""
+    """The erasures begun and not completed; ``CorruptionError`` if the file is damaged."""
     path = layout.erasing(root)
     try:
         content = read_file(files, path)
@@ -89,7 +89,7 @@ def read_erasing(files: Files, root: str) -> list[ErasureRecord]:
 
 
 def remove_erasing(files: Files, root: str) -> None:
-    """All of it is done; durable."""
+    """All of them are done; durable."""
     if files.status(layout.erasing(root)) is not None:
         files.remove(layout.erasing(root))
         files.sync_directory(root)

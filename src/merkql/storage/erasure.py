@@ -1,8 +1,8 @@
-"""Destroys records of one partition: their bytes in the segments, and their salts.
+"""Erases records of one partition: their bytes in the segments, and their salts.
 
-What is left of a record is its entry in the tree: offset and time, and the digest in its place in
-the batch. Everything is made ready beside the old files first; ``carry_out`` may be interrupted
-anywhere, and begun again. The order of it all: merkql.erasures. Format: docs/formats/erasure.md.
+What remains of a record is its log entry: offset, time, and the digest in its place in the batch.
+New files are prepared beside the old ones first; ``carry_out`` may be interrupted anywhere and
+repeated. The whole sequence: merkql.erasures. Format: docs/formats/erasure.md.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from merkql.storage.tree_space import BUNDLED_SIZE, HASH_SIZE, NO_SALT, SALT_SIZ
 
 
 class Erasure:
-    """Some records of one partition that are to be destroyed; made by ``prepare``."""
+    """Records of one partition that are about to be erased; made by ``prepare``."""
 
     def __init__(self, log: PartitionLog) -> None:
         self.log = log
-        self.offsets: list[int] = []  # whose salt, or content, is still there
+        self.offsets: list[int] = []  # of records whose salt or content still exists
         self._segments: list[tuple[SealedSegment, NewSegment]] = []
 
     @property
     def is_needed(self) -> bool:
-        """Whether anything of the records is left."""
+        """Whether anything of the records is left to erase."""
         return bool(self.offsets)
 
     def discard(self) -> None:
-        """Leave everything as it is."""
+        """Remove what was prepared; the partition stays as it is."""
         for _, new in self._segments:
             new.discard()
 
     def carry_out(self) -> None:
-        """Put the segments without the records in their places and destroy the salts; durable."""
+        """Put the new segments in place and destroy the salts; durable."""
         log = self.log
         for old, new in self._segments:
             installed = new.install()
             log.segments = tuple(installed if one is old else one for one in log.segments)
         if self._segments:
-            log.rewrites += 1  # readers elsewhere look at the files again
+            log.rewrites += 1  # makes readers in other processes reopen the files
             log.write_tail_page()
         path = layout.tree_salts(log.tree.directory)
         for first, stop in ranges(self.offsets):
@@ -63,7 +63,7 @@ class Erasure:
         log.pool.sync(path)
 
     def _add(self, old: SealedSegment, changed: dict[int, bytes]) -> None:
-        """Make ``old`` anew with other batches at some of its positions."""
+        """Prepare a copy of ``old`` with other batches at some of its positions."""
         log = self.log
         new = NewSegment(log, old.first_offset, old.end_offset)
         self._segments.append((old, new))
@@ -79,18 +79,18 @@ class Erasure:
 
 
 def prepare(log: PartitionLog, offsets: Iterable[int]) -> Erasure:
-    """Make everything ready to destroy these records; nothing is destroyed yet. By the leader only.
+    """Prepare to erase these records; nothing is erased yet. For the leader alone.
 
-    Ends the last segment if it holds one of them. Cost: each segment that holds one is read and
-    written whole. Raises ``CorruptionError`` where damage is in the way.
+    Seals the last segment if it holds one of them. Cost: each segment that holds one is read and
+    written whole. Raises ``CorruptionError`` if damage prevents it.
     """
     wanted = sorted(set(offsets))
     erasure = Erasure(log)
     if wanted and wanted[-1] >= log.active.first_offset:
         log.roll()
-    log.sync_point()  # recovery puts nothing back into segments that are sealed and have names
+    log.sync_point()  # recovery replays nothing into sealed segments whose names are durable
     log.write_tail_page()
-    log.pool.sync(log.tail_path)  # one of before the last clean close would be believed for ever
+    log.pool.sync(log.tail_path)  # replaces the last clean close's page, which would be trusted
     tree = log.tree.directory
     salts = {one: read_salts(log.pool, tree, one, one + 1) for one in wanted}
     found: set[int] = set()
@@ -107,9 +107,9 @@ def prepare(log: PartitionLog, offsets: Iterable[int]) -> Erasure:
 
 
 def _segments_with(log: PartitionLog, offsets: list[int]) -> list[SealedSegment]:
-    """The segments that may hold some of the offsets, the one before each among them.
+    """The segments that may hold some of the offsets, including overlapping ones.
 
-    A compaction that a crash cut short leaves a segment whose end is also in the next one.
+    An interrupted compaction leaves a segment whose end is also in the next one.
     """
     found: list[SealedSegment] = []
     for number, segment in enumerate(log.segments):
@@ -123,9 +123,9 @@ def _segments_with(log: PartitionLog, offsets: list[int]) -> list[SealedSegment]
 def _erased_batches(
     log: PartitionLog, segment: SealedSegment, offsets: list[int], found: set[int]
 ) -> dict[int, bytes]:
-    """By position: the batches of a segment that hold some of the records, without these.
+    """By position: a segment's batches that hold some of the records, without them.
 
-    The offsets of the records that were still there go into ``found``.
+    Adds the offsets of the records that were still present to ``found``.
     """
     changed: dict[int, bytes] = {}
     groups: dict[IndexEntry, list[int]] = {}
@@ -148,10 +148,9 @@ def _erased_batches(
 def _digests(
     log: PartitionLog, segment: Segment, place: tuple[IndexEntry, bytes, int], offsets: list[int]
 ) -> dict[int, bytes]:
-    """What is to be left of the records at ``offsets`` that are not erased yet.
+    """The digests that remain of the records at ``offsets`` which are not erased yet.
 
-    Only if it leads to the tree: of a record that is damaged, something else would be left for
-    good.
+    Only if their leaves match the tree: for a damaged record, a wrong digest would remain for good.
     """
     entry, batch, stop = place
     first = entry.first_offset
@@ -181,16 +180,16 @@ def _digests(
 
 
 class Found(NamedTuple):
-    """Where a search by key came to, and what it found."""
+    """The result of a search by key, and the end offset it searched to."""
 
     offsets: list[int]
     end: int
 
 
 def find_key(log: AnyLog, key: bytes, begin: int = 0) -> Found:
-    """The offsets from ``begin`` on, of what is on disk still, whose records have this key.
+    """The offsets from ``begin`` on of the records on disk with this key.
 
-    Cost: a read of all records from there on, 4 MiB at a time.
+    Cost: reads all records from there on, 4 MiB at a time.
     """
     found: list[int] = []
     end = log.end_offset
@@ -200,7 +199,7 @@ def find_key(log: AnyLog, key: bytes, begin: int = 0) -> Found:
 
 
 def _records(log: AnyLog, begin: int, end: int) -> Iterator[list[Record]]:
-    """Runs of records, also those that retention hides and that are there all the same."""
+    """Runs of records, including those on disk that retention hides."""
     for segment in log.all_segments:
         stop = None if isinstance(segment, SealedSegment) else segment.end_position
         if stop == 0 or (isinstance(segment, SealedSegment) and segment.end_offset <= begin):
@@ -225,7 +224,7 @@ def _records(log: AnyLog, begin: int, end: int) -> Iterator[list[Record]]:
 
 
 def ranges(offsets: Collection[int]) -> list[tuple[int, int]]:
-    """Sorted offsets as ranges: first, and the one behind the last."""
+    """Sorted offsets as half-open ranges."""
     found: list[tuple[int, int]] = []
     for offset in offsets:
         if found and found[-1][1] == offset:

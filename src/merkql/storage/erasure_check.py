@@ -1,4 +1,4 @@
-"""Compares the records that are marked erased in a partition with the log of erasures."""
+"""Compares the records marked as erased in a partition with the audit log of erasures."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _first_offset = attrgetter("first_offset")
 def check_erased(
     log: AnyLog, report: VerifyReport, before: Collection[int], after: Collection[int]
 ) -> None:
-    """``CorruptionError`` where a mark is forged, a record is back, or a salt is there still.
+    """``CorruptionError`` for a forged erasure mark, a record that is back, or a salt left over.
 
-    ``before``: the offsets that were erased when the verification began; ``after``: those that
-    were, or were being, when it was over.
+    ``before``: the offsets erased when verification began; ``after``: those erased, or being
+    erased, when it ended.
     """
     erased, path = set(report.erased), layout.tree_salts(log.tree.directory)
     forged = sorted(erased.difference(after))

@@ -1,7 +1,7 @@
-"""Roots and proofs of one partition, from its stored hashes.
+"""Computes roots and proofs of one partition from its stored hashes.
 
-Every result is checked against the root the writer carries before it is handed out, so that a
-damaged hash file is an error and never a wrong proof.
+Every result is checked against the writer's root before it is returned, so that a damaged hash file
+gives an error and never a wrong proof.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from merkql.storage.fetching import entry_quickly
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.tree_space import HASH_SIZE
 
-FRONTIERS_MAX = 64  # past sizes of a partition: proofs are made for a few checkpoints each
+FRONTIERS_MAX = 64  # cached for past sizes: proofs are made for a few checkpoints
 TREETOP_LEVEL_MIN = 8
 TREETOP_COUNT_MAX = 1 << 16  # hashes of its lowest level: 4 MiB in all
 
 
 class Content(NamedTuple):
-    """What a proof says of the record itself: nothing but the salt where the record is gone."""
+    """What a proof contains of the record itself; only the salt if the record is gone."""
 
     entry: bytes | None
     leaf_hash: bytes | None
@@ -39,12 +39,12 @@ def root_of(log: AnyLog, size: int) -> bytes:
 
 
 class Prover:
-    """Roots and proofs of one partition, for any thread; remembers what it checked once."""
+    """Roots and proofs of one partition, for any thread; caches what it has checked."""
 
     def __init__(self) -> None:
         self._frontiers: dict[int, Frontier] = {}  # by past size
         self._treetop = Treetop(TREETOP_LEVEL_MIN)
-        self._lock = threading.Lock()  # of who uses the treetop
+        self._lock = threading.Lock()  # guards the treetop
 
     def root(self, log: AnyLog, size: int) -> bytes:
         """The root over the first ``size`` records."""
@@ -63,15 +63,16 @@ class Prover:
                 f"the leaf of offset {offset} is not that of its record",
             )
         root, place = frontier.root(), log.id
-        # By position: with names it takes twice as long.
+        # Positional: keyword arguments take twice as long.
         return Proof(
             offset, size, leaf, path, root, content.entry, content.salt, place.topic, place.index
         )
 
     def inclusion_quickly(self, log: AnyLog, offset: int, size: int, salt: bytes) -> Proof | None:
-        """The proof, if the record is where the index says and its leaf leads to the root.
+        """The proof, if the index leads to the record and its leaf leads to the root; else None.
 
-        Its checksum is then of no interest; whatever is wrong the careful way finds and names.
+        The batch's checksum is not needed then; whatever is wrong is left to the slow path, which
+        names it.
         """
         found = entry_quickly(log, offset, salt)
         if found is None:
@@ -98,10 +99,10 @@ class Prover:
         return proof
 
     def range(self, log: AnyLog, first: int, stop: int, size: int) -> RangeProof:
-        """One proof for the records from ``first`` up to ``stop``, out of those of the two ends.
+        """One proof for the records from ``first`` up to ``stop``, made from those of its two ends.
 
-        Its hashes are all in these two paths, so that checking these vouches for it, however many
-        records there are in between.
+        All its hashes are in those two paths, so checking both is enough, however many records lie
+        between.
         """
         frontier = self._frontier_at(log, size)
         _, left = self._path_from_files(log, first, frontier)
@@ -121,12 +122,12 @@ class Prover:
     def _path_under_treetop(
         self, log: AnyLog, offset: int, frontier: Frontier
     ) -> tuple[bytes, tuple[bytes, ...]] | None:
-        """Leaf hash and path; None where a proof from the files has to find out what is wrong."""
+        """Leaf hash and path; None if a proof from the files has to find the fault."""
         top = self._treetop
         if frontier.size >> top.level > top.count:
             top = self._grow_treetop(log)
         if offset >> top.level >= frontier.size >> top.level:
-            return None  # under the right edge, which is known and needs no treetop
+            return None  # under the frontier, which is known without a treetop
         try:
             rows = log.tree.rows(offset, top.level)
         except FileNotFoundError:
@@ -135,8 +136,8 @@ class Prover:
             return top.prove(offset, frontier, rows)
 
     def _grow_treetop(self, log: AnyLog) -> Treetop:
-        """Have the treetop of the present tree, as the writer's own peaks confirm."""
-        frontier = log.frontier  # once: the writer replaces it
+        """Extend the treetop to the current tree, confirmed by the writer's peaks."""
+        frontier = log.frontier  # read once, as the writer replaces it
         level = TREETOP_LEVEL_MIN
         while frontier.size >> level > TREETOP_COUNT_MAX:
             level += STORED_LEVEL_STRIDE
@@ -164,8 +165,8 @@ class Prover:
 
 
 def _frontier_at(log: AnyLog, size: int) -> Frontier:
-    """The right edge at that size: a past one from the stored hashes, checked to lead to ours."""
-    present = log.frontier  # once: the writer replaces it
+    """The frontier at a past size, from the stored hashes, checked to lead to the current root."""
+    present = log.frontier  # read once, as the writer replaces it
     if size == present.size:
         return present
     past = Frontier(size, peaks_at(size, log.tree.read))
@@ -181,10 +182,10 @@ def _frontier_at(log: AnyLog, size: int) -> Frontier:
 def range_path(
     ends: tuple[int, int], size: int, left: list[bytes], right: list[bytes]
 ) -> list[bytes]:
-    """The path of a range from the inclusion paths of its first record and of its last.
+    """The path of a range, from the inclusion paths of its first and last record.
 
-    What lies left of the first, what lies right of the last, each from the leaves up, and then
-    what is beside the subtree in which the two paths have met.
+    First the hashes left of the first record, then those right of the last, each from the leaves
+    up, then those beside the subtree where the two paths meet.
     """
     first, last = ends
     if first == last:
@@ -199,7 +200,7 @@ def range_path(
 
 
 def find_leaf(log: AnyLog, wanted: bytes) -> int | None:
-    """The offset of the first leaf with this hash, or None, once all leaves led to the root."""
+    """The offset of the first leaf with this hash; None once all leaves have led to the root."""
     if not isinstance(wanted, bytes) or len(wanted) != HASH_SIZE:
         raise ValueError(f"a leaf hash is {HASH_SIZE} bytes, not {wanted!r}")
     step = (1 << 20) // HASH_SIZE
@@ -219,5 +220,5 @@ def find_leaf(log: AnyLog, wanted: bytes) -> int | None:
 
 
 def tree_damage(log: AnyLog, reason: str) -> CorruptionError:
-    """The error for stored hashes that contradict what is known."""
+    """The error for stored hashes that contradict the known root."""
     return CorruptionError(log.tree.directory, 0, reason)

@@ -1,4 +1,4 @@
-"""Runs of records out of a partition's segments: found by the index, read once, decoded."""
+"""Reads runs of records from a partition's segments: index lookup, one read, decode."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from merkql.storage.segment import SealedSegment, Segment
 FETCH_BYTES = 1 << 20
 UNLIMITED = 1 << 31  # records, or bytes, of one call
 BUFFERS_KEPT = 4
-ENTRY_SLACK_BYTES = 512  # read beyond where a record should end, for those longer than others
-BATCH_BYTES_MIN = 16 << 10  # less room than this is not worth another read
+ENTRY_SLACK_BYTES = 512  # read past a record's expected end, as records vary in size
+BATCH_BYTES_MIN = 16 << 10  # for less than this another read is not worth it
 
 _first_offset = attrgetter("first_offset")
 
 
 class FetchLimits(NamedTuple):
-    """How much one fetch returns; ``max_bytes`` None means the batch at the offset alone.
+    """How much one fetch returns; ``max_bytes`` None: only the batch at the offset.
 
-    They are bytes of batches as they are once decompressed.
+    Bytes are counted after decompression.
     """
 
     max_records: int
@@ -36,21 +36,20 @@ class FetchLimits(NamedTuple):
 
 
 class Fetcher:
-    """Fetches from any thread, into buffers that are used again."""
+    """Fetches from any thread, into reused buffers."""
 
-    # Of all partitions together: each with its own would keep a megabyte for every one ever read,
-    # those of closed brokers too, until the collector comes.
+    # Shared by all partitions: one each would keep a megabyte for every partition ever read, even
+    # of closed brokers, until they are garbage collected.
     _buffers: ClassVar[list[bytearray]] = []
 
     def fetch(self, log: AnyLog, offset: int, start: int, limits: FetchLimits) -> list[Record]:
-        """Records from ``offset`` on, over as many segments as fit; empty at the end of the log.
+        """Records from ``offset`` on, across segments; empty at the end of the log.
 
-        Control batches are passed over. ``FileNotFoundError`` when retention took the segment after
-        ``log`` was looked at.
+        Skips control batches. ``FileNotFoundError`` if retention removed the segment meanwhile.
         """
         end = log.end_offset
         if offset >= end and log.damage is not None:
-            raise again(log.damage)  # what follows cannot be read: not the end of the log
+            raise again(log.damage)  # not the end of the log: what follows cannot be read
         if offset == end:
             return []
         if not start <= offset < end:
@@ -76,9 +75,9 @@ class Fetcher:
     def _fetch_at(
         self, log: AnyLog, offset: int, end: int, limits: FetchLimits
     ) -> tuple[list[Record], int, int]:
-        """Records of one segment, none if control batches alone were there.
+        """Records of one segment; none if there were only control batches.
 
-        Also the offset to go on from, and how many bytes that were, read or decompressed.
+        Also returns the offset to continue from, and how many bytes were read or decompressed.
         """
         segments = log.all_segments
         number = bisect_right(segments, offset, key=_first_offset) - 1
@@ -89,7 +88,7 @@ class Fetcher:
         entry = with_index(log, segment, lambda s: s.locate(offset))
         if isinstance(segment, SealedSegment) and offset >= segment.end_offset:
             raise missing_offsets(log.directory, segment.end_offset, stop)
-        room = max(FETCH_BYTES, segment.end_position - entry.position)  # of so much there is use
+        room = max(FETCH_BYTES, segment.end_position - entry.position)  # more is of no use
         size = min(limits.max_bytes or _batch_size(segment, entry.position), room)
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
@@ -109,13 +108,13 @@ class Fetcher:
 
 
 def _batch_size(segment: Segment, position: int) -> int:
-    """What the header there says, as far as the segment goes: it may be anything."""
+    """The batch size its header states, limited to the segment, as it may be damaged."""
     rest = segment.end_position - position
     return max(1, min(segment.batch_at(position).size, rest))
 
 
 class _Place(NamedTuple):
-    """Where a fetch begins and which offsets it may return."""
+    """Where a fetch begins, and which offsets it may return."""
 
     segment: Segment
     position: int
@@ -127,9 +126,9 @@ class _Place(NamedTuple):
 def _fetch_into(
     buffer: memoryview, log: AnyLog, place: _Place, limits: FetchLimits
 ) -> tuple[list[Record] | None, int, int]:
-    """The records and the offset behind them; or None and the size their first batch needs.
+    """The records and the next offset; or None and the size that the first batch needs.
 
-    And to how many bytes those came that were compressed.
+    The third value is the size of compressed batches once decompressed.
     """
     count = place.segment.read_into(buffer, place.position)
     records: list[Record] = []
@@ -161,10 +160,10 @@ def _fetch_into(
 
 
 def read_quickly(log: AnyLog, offset: int) -> Record | None:
-    """The record, if the index leads straight to a sound batch that holds it.
+    """The record, if the index leads straight to a sound batch that holds it; else None.
 
-    The batch's checksum and first offset prove the index right; whatever is wrong is left to the
-    careful way to find and to name.
+    The batch's checksum and first offset confirm the index. Whatever is wrong is left to the slow
+    path, which finds it and names it.
     """
     try:
         segment = _segment_with(log, offset)
@@ -176,12 +175,12 @@ def read_quickly(log: AnyLog, offset: int) -> Record | None:
 
 
 def entry_quickly(log: AnyLog, offset: int, salt: bytes) -> tuple[bytes, bytes] | None:
-    """The record's entry and leaf hash, likewise; only the tree can say that they are right."""
+    """The record's entry and leaf hash, likewise; the tree has to confirm them."""
     try:
         segment = _segment_with(log, offset)
         first, position, size, count = segment.index.span(offset, segment.end_position)
         if count:
-            # No further than the record ends if those before it are no longer than the others.
+            # Read to the record's end, assuming records of average size up to it.
             part = size * (offset - first + 1) // count + ENTRY_SLACK_BYTES
             if part < size:
                 found = entry_at(log.pool.read(segment.path, part, position), first, offset, salt)

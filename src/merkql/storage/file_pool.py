@@ -1,8 +1,8 @@
-"""Open descriptors by path, at most so many at a time, shared by all threads of a broker.
+"""A pool of open file descriptors by path, with a limit, shared by all threads of a broker.
 
-A log of a thousand topics has more files than a process may open. A file is open while it is used
-and stays open for the next use until its place is needed. One that took critical writes since its
-last sync is synced before it is closed, so that no write error is lost with its descriptor.
+A log of a thousand topics has more files than a process may open. A file stays open after its use
+until its place is needed. One with unsynced critical writes is synced before it is closed, so that
+no write error is lost with its descriptor.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from merkql.storage.files import Files
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# Nothing was synced, and nothing is lost: no descriptor, or not the file or directory any more.
+# No sync was tried, so nothing is lost: no free descriptor, or the file is gone.
 _NOT_TRIED = (errno.EMFILE, errno.ENFILE, errno.ENOENT)
 
 
 class _Open:
-    """A descriptor, who uses it now, and whether it took critical writes since its last sync."""
+    """A descriptor, its current users, and whether it has unsynced critical writes."""
 
     __slots__ = ("closed", "descriptor", "dirty", "doomed", "pins", "used", "writable")
 
@@ -40,7 +40,7 @@ class _Open:
 
 
 class FilePool:
-    """Path-based reads and writes over at most ``capacity`` open files (a few more while used)."""
+    """Reads and writes by path over at most ``capacity`` open files (more while all are in use)."""
 
     def __init__(self, files: Files, capacity: int = 64) -> None:
         self.files = files
@@ -57,12 +57,12 @@ class FilePool:
         try:
             return self._pread(entry.descriptor, size, position)
         finally:
-            entry.pins.pop()  # _unpin, without its call: proofs and single reads live from this
+            entry.pins.pop()  # `_unpin` inlined: proofs and single reads depend on this call
             if entry.doomed:
                 self._close_if_unused(entry)
 
     def read_into(self, path: str, buffer: bytearray | memoryview, position: int) -> int:
-        """Fill ``buffer`` from the file; the number of bytes that were there."""
+        """Fill ``buffer`` from the file; returns the number of bytes read."""
         entry = self._pin(path)
         try:
             return self.files.read_into(entry.descriptor, buffer, position)
@@ -70,9 +70,9 @@ class FilePool:
             self._unpin(entry)
 
     def write(self, path: str, data: Buffer, position: int, *, critical: bool = False) -> None:
-        """Write all of ``data``, creating the file if need be; durable after ``sync``.
+        """Write all of ``data``, creating the file if needed; durable after ``sync``.
 
-        ``critical`` says that the bytes cannot be derived from others.
+        ``critical``: the bytes cannot be derived from others.
         """
         entry = self._pin(path, write=True)
         try:
@@ -98,9 +98,9 @@ class FilePool:
             self._unpin(entry)
 
     def sync(self, path: str) -> None:
-        """Make what was written to ``path`` durable; its name is durable after its directory's.
+        """Make what was written to ``path`` durable; for its name, sync its directory.
 
-        ``FileNotFoundError`` if the file is gone: another of its name would hold nothing.
+        ``FileNotFoundError`` if the file is gone: a new one of its name would hold nothing.
         """
         entry = self._pin(path, write=True, create=False)
         try:
@@ -126,7 +126,7 @@ class FilePool:
             self._unpin(entry)
 
     def next_data(self, path: str, position: int) -> int | None:
-        """Where written bytes begin, at ``position`` or behind; None if there are none."""
+        """The first position at or after ``position`` that holds data; None if there is none."""
         entry = self._pin(path)
         try:
             return self.files.next_data(entry.descriptor, position)
@@ -134,7 +134,7 @@ class FilePool:
             self._unpin(entry)
 
     def size_of(self, path: str) -> int | None:
-        """The file's size in bytes, or None if it is not there; one that is not open stays so."""
+        """The file's size in bytes, or None if it is missing; does not open it."""
         if path in self._open:
             return self.size(path)
         status = self.files.status(path)
@@ -146,7 +146,7 @@ class FilePool:
         return path in self._open or self.files.status(path) is not None
 
     def is_replaced(self, path: str) -> bool:
-        """Whether another file has the name of the one that is open here, or none has."""
+        """Whether ``path`` now names another file than the one open here, or none."""
         entry = self._open.get(path)
         if entry is None or entry.closed:
             return False
@@ -161,7 +161,7 @@ class FilePool:
         return known != (status.st_dev, status.st_ino)
 
     def remove(self, path: str) -> None:
-        """Remove the file; readers that are in it finish their read."""
+        """Remove the file; reads in progress finish."""
         self.forget(path)
         self.files.remove(path)
 
@@ -179,7 +179,7 @@ class FilePool:
             raise
 
     def forget(self, path: str, *, below: bool = False) -> None:
-        """Close ``path`` (or everything below a directory) unsynced: it is about to go."""
+        """Close ``path`` (or everything below a directory) unsynced: it is about to be removed."""
         with self._lock:
             prefix = path + "/"
             paths = [p for p in self._open if p.startswith(prefix)] if below else [path]
@@ -190,16 +190,16 @@ class FilePool:
                     self._close_or_doom(entry)
 
     def close(self) -> None:
-        """Close every descriptor; files in use are closed by their last user."""
+        """Close every descriptor; those in use are closed by their last user."""
         with self._lock:
             while self._open:
                 _, entry = self._open.popitem()
                 self._close_or_doom(entry)
 
     def disown(self) -> None:
-        """In a forked child: close what the parent has open, else its space is never given back.
+        """In a forked child: close the parent's files, or their space could never be freed.
 
-        Whoever held the lock at the fork, and whatever was in use then: that is in the parent.
+        Locks held and files in use at the fork are the parent's.
         """
         self._lock = threading.Lock()
         entries, self._open = list(self._open.values()), {}
@@ -241,7 +241,7 @@ class FilePool:
                 self._close_or_doom(entry)
 
     def _make_room(self) -> None:
-        """Close some of the files that were not used for longest, first those that need no sync.
+        """Close some of the least recently used files, preferring those that need no sync.
 
         Several at once, because finding them means looking at all.
         """
@@ -263,12 +263,12 @@ class FilePool:
             raise
 
     def _tell_failure(self, error: OSError) -> None:
-        """A sync that failed once may succeed the next time without the data: it is final."""
+        """Report a failed sync as final: a retry may succeed without the data."""
         if self.on_failed_sync is not None and error.errno not in _NOT_TRIED:
             self.on_failed_sync(error)
 
     def _close_or_doom(self, entry: _Open) -> None:
-        """Close an entry taken out of the pool, now or at the end of its last use."""
+        """Close an entry taken out of the pool, now or after its last use."""
         entry.doomed = True  # first: whoever unpins it after the next line closes it
         if not entry.pins and not entry.closed:
             entry.closed = True

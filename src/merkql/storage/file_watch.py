@@ -1,8 +1,7 @@
-"""Waits until a watched file was written to by any process, or until told to stop waiting.
+"""Waits until a watched file is written by any process, or until woken.
 
-The kernel tells (inotify on Linux, kqueue on macOS). Where it cannot, or its limits are reached,
-``is_complete`` is False and the caller has to look for itself now and then. One thread waits at a
-time; ``wake`` may come from any.
+By inotify on Linux and kqueue on macOS. Where neither works, or a limit is reached, ``is_complete``
+is False and the caller has to poll. One thread at a time waits; ``wake`` may come from any.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from typing import Any
 
 logger = logging.getLogger("merkql.storage")
 
-# What the kernel says when it has no more to give: then it is done without.
+# A limit of the kernel is reached, or there is no such call: poll instead.
 _LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM, errno.ENOSYS)
 _EVENT = struct.Struct("=iIII")  # inotify: watch, mask, cookie, length of the name that follows
 _IN_MODIFY = 0x2
-_IN_ATTRIB = 0x4  # its last name went, if nothing else
+_IN_ATTRIB = 0x4  # sent when the last name is removed
 _IN_DELETE_SELF = 0x400
 _IN_MOVE_SELF = 0x800
 _IN_MASK = _IN_MODIFY | _IN_ATTRIB | _IN_DELETE_SELF | _IN_MOVE_SELF
@@ -31,7 +30,7 @@ _READ_SIZE = 4096
 
 
 class FileWatch:
-    """Without the help of the kernel: waits for ``wake`` alone."""
+    """Without kernel support: waits for ``wake`` alone."""
 
     is_complete = False  # whether every path is watched, so that nothing can be missed
 
@@ -40,30 +39,30 @@ class FileWatch:
         self._latch.acquire()
 
     def follow(self, paths: Iterable[str]) -> None:
-        """Watch these paths, and no longer any other; what cannot be watched is tried again."""
+        """Watch exactly these paths; call again to retry those that could not be watched."""
 
     def wait(self, timeout: float) -> bool:
-        """Block for at most ``timeout`` seconds; whether a file was written to, as far as known."""
+        """Block for at most ``timeout`` seconds; True if a file was written, as far as known."""
         self._latch.acquire(timeout=timeout)
         return False
 
     def wake(self) -> None:
-        """End the wait that is going on, or the next one."""
+        """End the current wait, or the next one."""
         try:
             self._latch.release()
         except RuntimeError:
-            pass  # what an unlocked lock says: it was woken already, and has not waited since
+            pass  # unlocked: it was woken already and has not waited since
 
     def close(self) -> None:
-        """Give the descriptors back; nobody waits any more."""
+        """Release the descriptors; no thread waits any more."""
 
     def forget(self) -> None:
-        """In a forked child: let go of what is the parent's."""
+        """In a forked child: drop what is the parent's."""
         self.close()
 
 
 class _Pipe:
-    """What wakes a thread that waits for descriptors."""
+    """A self-pipe: wakes a thread that polls descriptors."""
 
     def __init__(self) -> None:
         self.reading, self._writing = os.pipe()
@@ -74,13 +73,13 @@ class _Pipe:
         try:
             os.write(self._writing, b"\0")
         except BlockingIOError:
-            pass  # full: it wakes as it is
+            pass  # full, so it wakes anyway
 
     def drain(self) -> None:
         try:
             os.read(self.reading, _READ_SIZE)
         except BlockingIOError:
-            pass  # empty: drained by the one who waited before, who was woken by something else
+            pass  # empty: an earlier wait drained it
 
     def close(self) -> None:
         os.close(self.reading)
@@ -88,10 +87,10 @@ class _Pipe:
 
 
 class InotifyWatch(FileWatch):
-    """On Linux. Equal events in a row are one, so a busy writer fills no queue."""
+    """For Linux. Equal events in a row are merged, so a busy writer fills no queue."""
 
     def __init__(self) -> None:
-        import ctypes  # dear to import, and needed by those alone who wait
+        import ctypes  # slow to import and needed only by waiters
 
         super().__init__()
         self._library: Any = ctypes.CDLL(None, use_errno=True)
@@ -118,7 +117,7 @@ class InotifyWatch(FileWatch):
             watch = self._library.inotify_add_watch(self._queue, os.fsencode(path), _IN_MASK)
             if watch >= 0:
                 self._watches[path] = watch
-            else:  # it is not there yet, or the kernel's limit is reached: the caller looks itself
+            else:  # missing, or at the kernel's limit: the caller polls
                 self.is_complete = False
 
     def wait(self, timeout: float) -> bool:
@@ -137,7 +136,7 @@ class InotifyWatch(FileWatch):
         return True
 
     def _lose(self, watch: int) -> None:
-        """Another file may have the name by now: the path is to be watched anew."""
+        """The path may name another file now: it has to be watched anew."""
         for path in [path for path, one in self._watches.items() if one == watch]:
             del self._watches[path]
             self._library.inotify_rm_watch(self._queue, watch)
@@ -152,11 +151,11 @@ class InotifyWatch(FileWatch):
 
 
 class KqueueWatch(FileWatch):
-    """On macOS. Each watched file is held open."""
+    """For macOS. Keeps each watched file open."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._kernel: Any = select  # of which Linux has but a part
+        self._kernel: Any = select  # as Any: the kqueue names exist on macOS only
         self._queue = self._kernel.kqueue()
         try:
             self._pipe = _Pipe()
@@ -181,7 +180,7 @@ class KqueueWatch(FileWatch):
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM, *_LIMITS):
                     raise
-                self.is_complete = False  # the caller looks itself, and this is tried again
+                self.is_complete = False  # the caller polls, and this is retried
 
     def _follow(self, path: str) -> None:
         kernel = self._kernel
@@ -218,7 +217,7 @@ class KqueueWatch(FileWatch):
         self._close_files()
 
     def forget(self) -> None:
-        # A kqueue is not inherited: its number may be another file's here. It is never closed.
+        # A kqueue is not inherited, so its descriptor may be another file's here: never close it.
         _kept_from_parent.append(self._queue)
         self._close_files()
 
@@ -232,7 +231,7 @@ _kept_from_parent: list[object] = []
 
 
 def open_watch() -> FileWatch:
-    """The best this system has to give now."""
+    """The best kind of watch this system offers."""
     kind: type[FileWatch] = FileWatch
     if sys.platform == "linux":
         kind = InotifyWatch
@@ -243,7 +242,7 @@ def open_watch() -> FileWatch:
     except (OSError, AttributeError) as error:  # AttributeError: a C library without the calls
         if isinstance(error, OSError) and error.errno not in _LIMITS:
             raise
-        logger.info("files are looked at now and then, as they cannot be watched: %s", error)
+        logger.info("files cannot be watched and are polled instead: %s", error)
         return FileWatch()
 
 

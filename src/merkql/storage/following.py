@@ -1,4 +1,4 @@
-"""Brings what a process knows of a partition up to what another process wrote."""
+"""Brings a partition's state up to date with what another process wrote."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from merkql.storage.partition_log import PartitionLog
 
 
 def catch_up(log: PartitionLog, session: int) -> bool:
-    """Take in the tail page of whoever wrote last; False where there is none to be believed.
+    """Apply the tail page of the last writer; False if there is none to be trusted.
 
-    ``session``: only pages written in it are. For a holder of the log's ``state_lock``, while this
-    process does not write the partition. Cost: one small read when nothing changed.
+    Only pages written in ``session`` are. For a holder of the log's ``state_lock``, while this
+    process does not write the partition. Cost: one small read if nothing changed.
     """
     known = log.writer == session
     found, page = b"", None
@@ -24,5 +24,5 @@ def catch_up(log: PartitionLog, session: int) -> bool:
     if page is not None and page.writer == session and not page.clean:
         log.follow(page, found[: tail_page.size_of(page)])
         return True
-    # Opened in this session, and written to by nobody since: its page is of before.
+    # Opened in this session and not written to since: its page is from an earlier one.
     return known and not log.page

@@ -1,7 +1,7 @@
-"""Offsets that no segment holds, although retention never took them: a file is gone, or astray.
+"""Offsets that no segment holds although retention did not remove them: a file is missing.
 
-Retention says where it moved the start before it removes a segment, so that its work is told from
-a loss. Nothing of a loss is passed over in silence, wherever in the log it is.
+Retention stores the new start before it removes a segment, which tells its work from a loss. No
+loss goes unreported, wherever in the log it is.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ logger = logging.getLogger("merkql.recovery")
 
 
 class NoSegmentError(FileNotFoundError):
-    """No file has these offsets, as far as the directory was listed; never leaves storage."""
+    """No listed file has these offsets; caught in storage, which lists the files again."""
 
 
 def missing_offsets(directory: str, first: int, stop: int) -> CorruptionError:
-    """The error for offsets from ``first`` up to, not with, ``stop``, of which there is no file."""
+    """The error for the offsets from ``first`` up to ``stop``, which no file has."""
     return CorruptionError(layout.segment(directory, first), 0, _reason(first, stop))
 
 
 def check_beginning(log: AnyLog, first: int) -> None:
     """``NoSegmentError`` unless the first segment, which begins at ``first``, has the start.
 
-    Not damage yet: whoever does not write may have listed the files while retention removed some,
+    Not ``CorruptionError`` yet: a reader may have listed the files while retention removed some,
     and finds another start when it looks again.
     """
     start = log.start_offset
@@ -40,17 +40,17 @@ def check_beginning(log: AnyLog, first: int) -> None:
 
 
 def tell_missing_beginning(log: PartitionLog, firsts: list[int]) -> None:
-    """Log it where segments are missing before the first that is there; reading them says so."""
+    """Log an error if the first segments are missing; reading them raises it."""
     if firsts and firsts[0] > log.start_offset:
         logger.error("%s", missing_offsets(log.directory, log.start_offset, firsts[0]))
 
 
 def check_last(log: PartitionLog, last: int, *, is_empty: bool, end_is_known: bool) -> None:
-    """``CorruptionError`` unless the log can have come to its last segment, at offset ``last``.
+    """``CorruptionError`` unless the log can lead to its last segment, at offset ``last``.
 
-    ``is_empty``: it holds no batch. ``end_is_known``: a tail page that can be trusted speaks of an
-    earlier one. To be asked only where no page speaks of this one. Nothing else would tell a
-    stray file, whose name alone moves the end of the log, from one that was just begun.
+    ``is_empty``: it holds no batch. ``end_is_known``: a trusted tail page is about an earlier
+    segment. Call it only if no tail page is about this one: nothing else would tell a stray file,
+    whose name alone moves the end of the log, from a segment just begun.
     """
     if not log.segments or not (is_empty or end_is_known):
         return
@@ -69,7 +69,7 @@ def check_last(log: PartitionLog, last: int, *, is_empty: bool, end_is_known: bo
 
 
 def _end_offset(segment: Segment) -> int:
-    """Where the last batch of a segment ends, as the batch says."""
+    """The offset after a segment's last batch, as that batch states it."""
     entry = segment.index.entry(segment.index.count - 1)
     return segment.batch_at(entry.position).next_offset
 
@@ -79,5 +79,5 @@ def _reason(first: int, stop: int) -> str:
 
 
 def reason_of(missing: FileNotFoundError) -> str:
-    """What to say of a file that was looked for again and again."""
+    """The message for a file that stayed missing after retries."""
     return str(missing.strerror) if isinstance(missing, NoSegmentError) else "the file is missing"

@@ -1,6 +1,6 @@
-"""What a partition signed, compared with what it holds: no log may have two histories.
+"""Compares the checkpoints a partition signed with its records: a log has one history.
 
-Compares sizes and roots; signatures are checked by who has the keys.
+Compares sizes and roots; signatures are checked where the keys are known.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ logger = logging.getLogger("merkql.recovery")
 
 @dataclass(frozen=True, slots=True)
 class KeptCheckpoint:
-    """A checkpoint that a partition signed and kept.
+    """A checkpoint that a partition signed and stored.
 
-    ``note`` is what leaves the machine: text, signature of the log, cosignatures of witnesses.
+    ``note`` is what is given away: text, the log's signature, witnesses' cosignatures.
     ``timestamps`` are RFC 3161 responses over the note's text. ``time_ms`` is the log's own clock.
     """
 
@@ -40,7 +40,7 @@ class KeptCheckpoint:
 
     @property
     def text(self) -> bytes:
-        """What is signed, without the signatures."""
+        """The signed text, without the signatures."""
         return parse_note(self.note).text
 
     @classmethod
@@ -50,7 +50,7 @@ class KeptCheckpoint:
         return cls(checkpoint.origin, checkpoint.size, checkpoint.root, time_ms, note)
 
     def __str__(self) -> str:
-        from datetime import datetime, timezone  # needed by who reads messages alone
+        from datetime import datetime, timezone  # here, as only messages need it
 
         when = datetime.fromtimestamp(self.time_ms / 1000, timezone.utc)
         return f"the checkpoint over {self.size} records of {when:%Y-%m-%d %H:%M:%S} UTC"
@@ -58,7 +58,7 @@ class KeptCheckpoint:
 
 @lru_cache(maxsize=16)
 def _checkpoint_of(note: bytes) -> Checkpoint:
-    """The same few are read again and again: kept here, kept beside the key, signed anew."""
+    """Cached, because the same few notes are parsed again and again."""
     return parse_checkpoint(parse_note(note).text)
 
 
@@ -74,13 +74,13 @@ def read_kept(file: CheckpointFile, frame: Frame) -> KeptCheckpoint:
 
 
 def newest_kept(file: CheckpointFile) -> KeptCheckpoint | None:
-    """The newest checkpoint, without its timestamps; None if none was ever made."""
+    """The newest checkpoint, without its timestamps; None if there is none."""
     frame = file.newest()
     return None if frame is None else read_kept(file, frame)
 
 
 def all_kept(file: CheckpointFile) -> list[KeptCheckpoint]:
-    """Every checkpoint in order, each once, with what was added to it later."""
+    """Every checkpoint in order, once each, with what was added to it later."""
     found: dict[tuple[int, bytes], KeptCheckpoint] = {}
     for frame in file.frames():
         if frame.kind == TIMESTAMP:
@@ -97,10 +97,10 @@ def all_kept(file: CheckpointFile) -> list[KeptCheckpoint]:
 
 
 def check_opened(log: PartitionLog, *, clean: bool) -> None:
-    """Compare a partition just opened with its newest checkpoint; a contradiction is its refusal.
+    """Compare a newly opened partition with its newest checkpoint; sets its ``refusal``.
 
-    ``clean``: it was closed cleanly, so that nothing of its files can be torn. Cost: one look for
-    the file where nothing was ever signed, a few reads otherwise.
+    ``clean``: it was closed cleanly, so none of its files can be torn. Cost: one ``stat`` if
+    nothing was ever signed, else a few reads.
     """
     file = CheckpointFile(log.pool, log.directory)
     if not log.pool.exists(file.path):
@@ -123,13 +123,13 @@ def check_opened(log: PartitionLog, *, clean: bool) -> None:
 
 
 def refuse(log: PartitionLog, reason: CorruptionError) -> None:
-    """Have nothing written to the partition any more."""
+    """Refuse all further writes to the partition."""
     logger.error("%s", reason)
     log.refusal = reason
 
 
 def check_place(log: AnyLog, kept: KeptCheckpoint, path: str) -> None:
-    """``HistoryError`` if the checkpoint is of another partition, whose files then are here."""
+    """``HistoryError`` if the checkpoint belongs to another partition: files were moved."""
     topic_id, place = log.id.topic_id.hex()[:8], f"{log.id.topic}/{log.id.index}"
     if not kept.origin.endswith(f".{topic_id}/{place}"):
         raise HistoryError(
@@ -146,7 +146,7 @@ def check_agrees(
     path: str,
     root_at: Callable[[AnyLog, int], bytes] = root_of,
 ) -> None:
-    """``HistoryError``, naming ``path``, if the log did not go on from this checkpoint."""
+    """``HistoryError``, naming ``path``, if the log does not continue from this checkpoint."""
     if kept.size > log.end_offset:
         raise HistoryError(
             path,
@@ -167,10 +167,10 @@ def check_agrees(
 def verify_kept(
     log: AnyLog, check_note: Callable[[bytes], object] | None = None
 ) -> list[KeptCheckpoint]:
-    """Compare every kept checkpoint with the records; they are returned.
+    """Compare every stored checkpoint with the records, and return them.
 
-    ``check_note`` sees each note and raises ``ProofError`` for a signature that is wrong.
-    Raises ``HistoryError`` that says since when log and checkpoints disagree. Writes nothing.
+    ``check_note`` gets each note and raises ``ProofError`` for a wrong signature. Raises
+    ``HistoryError``, which states since when log and checkpoints disagree. Writes nothing.
     """
     file = CheckpointFile(log.pool, log.directory)
     end, is_torn = file.end()
@@ -196,7 +196,7 @@ def verify_kept(
 
 
 def root_mended(log: AnyLog, size: int) -> bytes:
-    """The root, from hashes made again where the stored ones are damaged: they are derived."""
+    """The root, from a rebuilt tree if stored hashes are damaged."""
     try:
         return root_of(log, size)
     except CorruptionError as damage:

@@ -1,6 +1,6 @@
-"""Uses a segment's index, making it again from the batches where it is missing or damaged.
+"""Uses a segment's index, rebuilding it from the batches if it is missing or damaged.
 
-A writer repairs the file; a reader keeps the entries in memory. Both log that they did.
+A writer rewrites the file; a reader keeps the entries in memory. Both log it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 def with_index(log: AnyLog, segment: Segment, use: Callable[[Segment], Result]) -> Result:
-    """``use(segment)``, once more with a rebuilt index if the one on disk misleads it."""
+    """Run ``use(segment)``, once more with a rebuilt index if the stored one is damaged."""
     try:
         segment.open_index()
         return use(segment)
@@ -45,12 +45,12 @@ def with_index(log: AnyLog, segment: Segment, use: Callable[[Segment], Result]) 
 
 
 def repair_index(log: AnyLog, segment: Segment) -> None:
-    """Make the index of a segment again. Cost: a scan of the segment."""
+    """Rebuild the index of a segment. Cost: a scan of the segment."""
     sealed = isinstance(segment, SealedSegment)
     entries = _entries_of(log, segment, None if sealed else segment.end_position)
     path = segment.index.path
     if isinstance(log, ReaderLog) or (sealed and log.has_salts and not log.led):
-        # Or a leader somewhere may be replacing segment and index at this moment.
+        # An erasure elsewhere may be replacing segment and index right now: keep off the file.
         index: OffsetIndex | ScannedIndex = ScannedIndex(path, entries)
     else:
         log.mended = True
@@ -76,7 +76,7 @@ def _entries_of(log: AnyLog, segment: Segment, end: int | None) -> list[IndexEnt
         largest = entries[-1].largest_timestamp_ms if entries else largest
         if run.verdict not in ("", "clean"):
             logger.error("%s", CorruptionError(segment.path, run.end_position, run.reason))
-            # What lies behind the damage is still found, by its position in the file.
+            # Batches after the damage stay readable.
             entries += _entries_behind(log, segment, run.end_position, run.next_offset, largest)
     return entries
 
@@ -84,7 +84,7 @@ def _entries_of(log: AnyLog, segment: Segment, end: int | None) -> list[IndexEnt
 def _entries_behind(
     log: AnyLog, segment: Segment, position: int, offset: int, largest: int
 ) -> list[IndexEntry]:
-    """Entries of the whole batches behind damage at ``position``.
+    """Entries of the whole batches after the damage at ``position``.
 
     The damaged stretch gets an entry too, so that reading there finds the damage and not a gap.
     """

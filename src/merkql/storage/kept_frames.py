@@ -1,4 +1,7 @@
-"""Takes records out of WAL files that were kept aside, because a partition could not have them."""
+"""Scrubs erased records from WAL files that recovery had set aside.
+
+Such files hold records that their partition could not take back.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def scrub_kept_frames(
 ) -> None:
     """Overwrite every frame that holds one of these records with zeros, durably.
 
-    The other records of the group go with it: their partition lost them long ago.
+    The group's other records go with it; their partition had lost them already.
     """
     for name in sorted(files.list_directory(directory)):
         if not name.endswith(layout.KEPT_SUFFIX):

@@ -1,7 +1,6 @@
-"""The broker's one background thread: syncs segments, recycles the WAL, applies retention.
+"""The broker's maintenance thread: syncs segments, frees WAL files, applies retention.
 
-It starts when there is something to do for it and ends with the broker. Nothing a writer returns
-waits for it.
+It starts when there is something to do and ends with the broker. No write waits for it.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ from merkql.storage.writer import Writer
 
 logger = logging.getLogger("merkql.storage")
 RETENTION_INTERVAL_S = 5.0
-IDLE_S = 60.0  # after which the WAL of a log that grew under load becomes small again
+IDLE_S = 60.0  # after so long without writes the WAL shrinks to one small file
 
 
 class MaintenanceOwner(Protocol):
-    """What background work asks of the engine."""
+    """What maintenance needs of the engine."""
 
     def opening(self) -> AbstractContextManager[None]:
-        """Hold the lead; nothing to do for who has it."""
+        """Hold the lead; does nothing in the thread that has it."""
 
     def live_logs(self) -> list[PartitionLog]:
-        """Every partition that was written to in this session, by any process."""
+        """Every partition written to in this session, by any process."""
 
     def shrink_wal(self) -> None:
-        """Begin the WAL anew with a small file."""
+        """Replace the WAL's files by one small one."""
 
     def tell_failure(self) -> None:
-        """Let the other processes know that a sync failed here."""
+        """Publish to the other processes that a sync failed here."""
 
 
 class Maintenance:
-    """Runs the writer's background work when woken, and retention every few seconds."""
+    """Does the writer's background work when woken, and retention every few seconds."""
 
     def __init__(
         self,
@@ -53,7 +52,7 @@ class Maintenance:
         self._owner = owner
         self._writer: Writer | None = None
         self._worker = Worker("merkql-maintenance", self._run, on_thread)
-        # Not an Event: a Ctrl-C in its Python code could leave it locked for ever.
+        # Not an Event: a Ctrl-C inside its Python code could leave its lock held.
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -63,7 +62,7 @@ class Maintenance:
         self._writer = writer
 
     def watch_retention(self) -> None:
-        """Some topic has retention: apply it from now on, whether or not anything is written."""
+        """Some topic has retention limits: apply them from now on, with or without writes."""
         self._retains = True
         self._start()
 
@@ -74,12 +73,12 @@ class Maintenance:
         self._start()
 
     def stop(self) -> None:
-        """Have the thread end after the work in hand, without waiting for it."""
+        """End the thread after its current work, without waiting for it."""
         self._closed = True
         self._wakes.put(None)
 
     def close(self) -> None:
-        """End the thread after the work in hand."""
+        """End the thread after its current work, and wait for it."""
         with self._lock:
             self.stop()
         self._worker.join()
@@ -104,11 +103,11 @@ class Maintenance:
                     self._apply_retention()
             except ClosedError:
                 return
-            except Exception:  # one topic's damage must not end the work for the others
+            except Exception:  # one topic's damage must not end the work for the rest
                 logger.exception("background work failed")
 
     def _wait(self) -> bool:
-        """Whether somebody woke the thread; else time did."""
+        """True if the thread was woken, False if the wait timed out."""
         try:
             self._wakes.get(timeout=self._patience_s())
         except Empty:
@@ -118,7 +117,7 @@ class Maintenance:
         return True
 
     def _patience_s(self) -> float | None:
-        """How long to wait for work: without end, unless time itself brings some."""
+        """How long to wait for work, in seconds; None without a limit."""
         if self._retains:
             return RETENTION_INTERVAL_S
         quiet = self._writer is None or self._writer.failure or not self._writer.wal.is_large
@@ -132,25 +131,25 @@ class Maintenance:
 
 
 def tend(writer: Writer, owner: MaintenanceOwner) -> None:
-    """Sync what is due and prepare a WAL file; a failed sync stops the writer."""
+    """Sync what is due and create the next WAL file; a failed sync stops the writer."""
     if writer.failure is not None:
         return
     writer.prepare()
     if writer.wants_sync:
-        sync_segments(writer, owner)  # first: it may free the file that is wanted
+        sync_segments(writer, owner)  # first: it may free the file that is needed
     writer.wal.prepare_file()
 
 
 def sync_segments(writer: Writer, owner: MaintenanceOwner, *, again: bool = False) -> None:
-    """Make all that was applied durable in the segments and let the WAL forget it.
+    """Make all applied records durable in the segments, so that WAL files can be freed.
 
-    Also what other processes applied, which may be in files this one did not write. ``again``: a
-    second time, after what others deleted was taken in.
+    Includes what other processes applied, possibly in files this one did not write. ``again``: a
+    retry, after the topics that others deleted were forgotten.
     """
     if writer.turn.others_wrote:
         with owner.opening():
             _, logs = writer.take_unsynced()
-            sequence = writer.wal.last_sequence  # all of it was applied: this is the lead
+            sequence = writer.wal.last_sequence  # all applied, as we lead
             for log in owner.live_logs():
                 writer.turn.lead(log)
                 logs.append(log)

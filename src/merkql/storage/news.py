@@ -1,7 +1,7 @@
-"""Tells whether another process wrote: one small file says so for the whole directory.
+"""Tells whether another process wrote, from the shared state file of the directory.
 
-Where there is none to be believed (the machine was started since it was written, or whoever wrote
-the directory knew of no such file) each partition's tail page is looked at.
+Where that file cannot be trusted (written before the last boot, or missing because an older version
+wrote the directory), each partition's tail page is checked instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class News:
-    """What is new in one directory, for the broker that has it open."""
+    """What changed in one directory, for the broker that has it open."""
 
     def __init__(self, files: Files, root: str, boot_id: bytes) -> None:
         self.file: SharedStateFile | None = None
@@ -32,7 +32,7 @@ class News:
         self._ends: dict[ReaderLog, int] = {}
 
     def open(self) -> SharedStateFile:
-        """Open the file for a broker that writes."""
+        """Open the shared state file for writing."""
         self.file = SharedStateFile(self._files, self._root, write=True)
         return self.file
 
@@ -42,11 +42,11 @@ class News:
             file.close()
 
     def add_reader(self, reader: ReaderLog) -> None:
-        """A partition is read here that others write."""
+        """Register a partition that is read here and written elsewhere."""
         self._readers.append(reader)
 
     def version(self) -> tuple[int, int] | None:
-        """How often records, and topics, changed; None where nobody can tell."""
+        """The record and topic versions; None where the shared state cannot be trusted."""
         if self.file is None:
             try:
                 self.file = SharedStateFile(self._files, self._root, write=False)
@@ -55,7 +55,7 @@ class News:
         return version_of(self.file.news(), self._boot_id)
 
     def paths(self) -> list[str]:
-        """The files that are written to whenever something changes."""
+        """The files that are written whenever something changes."""
         if self.version() is not None:
             return [layout.shared_state(self._root)]
         for reader in [one for one in self._readers if one.retired]:
@@ -63,7 +63,7 @@ class News:
         return [layout.tail_page(reader.directory) for reader in self._readers]
 
     def has_any(self) -> bool:
-        """Whether something changed since this was asked last."""
+        """Whether something changed since the last call."""
         version = self.version()
         if version is not None:
             before, self._told = self._told, version

@@ -1,7 +1,7 @@
-"""A segment's index: from an offset, or a timestamp, to the batch that holds it.
+"""A segment's index: from an offset or a timestamp to the batch that holds it.
 
-One fixed-width entry a batch, each with its own check; derived from the batches and never trusted
-further than that check. Format: docs/formats/offset-index.md.
+One fixed-size entry for each batch, each with its own checksum; derived from the batches. Format:
+docs/formats/offset-index.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class IndexEntry(NamedTuple):
 
 
 class IndexDamagedError(Exception):
-    """The index contradicts itself or its segment and has to be rebuilt; never leaves storage."""
+    """The index contradicts itself or its segment; caught in storage, which rebuilds it."""
 
 
 def encode_entry(entry: IndexEntry) -> bytes:
@@ -41,7 +41,7 @@ def encode_entry(entry: IndexEntry) -> bytes:
 
 
 def decode_entries(data: bytes) -> Iterator[tuple[IndexEntry, bool]]:
-    """Each whole entry as it stands there, and whether it checks out."""
+    """Each whole entry as stored, and whether its checksum matches."""
     for first, position, check, timestamp in _ENTRY.iter_unpack(
         data[: len(data) - len(data) % ENTRY_SIZE]
     ):
@@ -52,10 +52,10 @@ def decode_entries(data: bytes) -> Iterator[tuple[IndexEntry, bool]]:
 def running_entries(
     batches: Iterable[tuple[int, int, int, int, int]], base_position: int, largest: int
 ) -> list[IndexEntry]:
-    """Entries of consecutive batches whose positions are relative to ``base_position``.
+    """Index entries of consecutive batches, whose positions are relative to ``base_position``.
 
-    ``largest``: the largest timestamp of the segment before them. Kept as a running maximum, so
-    that a search by timestamp can bisect although timestamps are not in order.
+    ``largest``: the largest timestamp in the segment before them. Entries hold a running maximum,
+    so that timestamps can be bisected although they need not be in order.
     """
     entries = []
     for first_offset, position, _size, _count, timestamp in batches:
@@ -68,18 +68,18 @@ Columns = tuple["array[int]", "array[int]", "array[int]"]  # offsets, words, tim
 
 
 class OffsetIndex:
-    """The entries of one segment, loaded when first searched, appended by the writer."""
+    """The entries of one segment: loaded at the first lookup, appended to by the writer."""
 
     def __init__(self, pool: FilePool, path: str, count: int) -> None:
         self._pool = pool
         self.path = path
         self.count = count
         self._columns: Columns | None = None if count else _columns_of(b"")
-        self._largest: tuple[int, int] | None = None  # a count and the timestamp found for it
-        self._lock = threading.Lock()  # of who loads the columns and who makes them longer
+        self._largest: tuple[int, int] | None = None  # entry count, and its largest timestamp
+        self._lock = threading.Lock()  # held while columns are loaded or extended
 
     def append(self, data: bytes) -> None:
-        """Write encoded entries of new batches behind the last; derived, so not synced here."""
+        """Append encoded entries of new batches; they can be rebuilt, so no sync here."""
         self._pool.write(self.path, data, self.count * ENTRY_SIZE)
         with self._lock:
             columns = self._columns
@@ -92,9 +92,9 @@ class OffsetIndex:
             self.count += len(data) // ENTRY_SIZE
 
     def extend_to(self, count: int) -> None:
-        """Have ``count`` entries: more that another process appended, or fewer again.
+        """Set the number of entries: more that another process appended, or fewer.
 
-        Also where a Ctrl-C struck in ``append`` and left one column longer than the others.
+        Also repairs columns of unequal length, left by a Ctrl-C in ``append``.
         """
         with self._lock:
             columns = self._columns
@@ -118,7 +118,7 @@ class OffsetIndex:
         number = bisect_right(self._load()[0], offset) - 1
         if number < 0:
             raise IndexDamagedError(f"{self.path}: no entry at or below offset {offset}")
-        # With its two neighbours sound, a search of a sorted list cannot have been misled.
+        # If both neighbours are sound, the bisection cannot have been misled.
         if number + 1 < self.count and self.entry(number + 1).first_offset <= offset:
             raise IndexDamagedError(f"{self.path}: entries out of order")
         return number
@@ -126,8 +126,8 @@ class OffsetIndex:
     def span(self, offset: int, end: int) -> tuple[int, int, int, int]:
         """First offset, position, size and record count of the batch that should hold ``offset``.
 
-        Unchecked, for who checks what it finds there. ``end``: where the last batch ends, whose
-        count is not known here and given as 0.
+        Unchecked: the caller checks what it finds there. ``end``: where the last batch ends; its
+        record count is unknown here and given as 0.
         """
         offsets, words, _ = self._load()
         number = bisect_right(offsets, offset)
@@ -150,23 +150,23 @@ class OffsetIndex:
         return number
 
     def find_position(self, position: int) -> int:
-        """The number of the first batch at or behind ``position``; ``count`` when there is none."""
+        """The number of the first batch at or after ``position``; ``count`` if none is."""
         number = bisect_left(self._load()[1], position, key=lambda word: word & 0xFFFFFFFF)
         if number < self.count:
             self.entry(number)
         return number
 
     def largest_timestamp_ms(self) -> int:
-        """The largest timestamp in the segment; the smallest number for an empty one."""
+        """The largest timestamp in the segment; ``TIMESTAMP_MIN`` if it is empty."""
         count = self.count
-        known = self._largest  # a search by time asks every segment before the one it ends in
+        known = self._largest  # cached: a search by time asks segment after segment
         if known is None or known[0] != count:
             largest = self.entry(count - 1).largest_timestamp_ms if count else TIMESTAMP_MIN
             known = self._largest = (count, largest)
         return known[1]
 
     def unload(self) -> None:
-        """Forget the entries in memory; they are read again when needed."""
+        """Drop the entries in memory; they are reloaded when needed."""
         with self._lock:
             self._largest = None
             if self.count:

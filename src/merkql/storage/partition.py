@@ -1,4 +1,4 @@
-"""A partition as its users see it: records by offset and time, roots, proofs, what is kept."""
+"""The public ``Partition``: records by offset and time, roots, proofs, retention, erasure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Partition(PartitionAccess):
 
     @property
     def start_offset(self) -> int:
-        """The first offset retention still shows."""
+        """The first offset that retention leaves visible."""
         return self._with_log(self._start_of)
 
     @property
@@ -144,7 +144,7 @@ class Partition(PartitionAccess):
     def _prove(self, log: AnyLog, offset: int, size: int) -> Proof:
         from merkql.storage.collecting import salts_of
 
-        (salt,) = salts_of(log, offset, 1)  # kept for who saved the record, when ours is gone
+        (salt,) = salts_of(log, offset, 1)  # proofs carry it, for whoever saved the record
         if offset >= self._start_of(log):
             proof = self._prover.inclusion_quickly(log, offset, size, salt)
             if proof is not None:
@@ -169,9 +169,9 @@ class Partition(PartitionAccess):
         return self._with_tree(log, lambda: self._prover.range(log, first, stop, size))
 
     def salts(self, first: int, stop: int) -> bytes:
-        """Under the records from ``first`` up to ``stop`` of an erasable topic, 16 bytes each.
+        """The salts of the records from ``first`` up to ``stop``, 16 bytes each.
 
-        Zeros under those that are erased; nothing at all where the topic is not erasable.
+        Zeros for erased records; empty if the topic is not erasable.
         """
         from merkql.storage.salts import read_salts
 
@@ -181,11 +181,11 @@ class Partition(PartitionAccess):
         return self._with_log(read)
 
     def evidence(self, first: int, stop: int, path: str | os.PathLike[str]) -> RangeProof:
-        """Write what shows the records from ``first`` up to ``stop`` to a stranger: a zip file.
+        """Write a zip file that proves the records from ``first`` up to ``stop`` to an outsider.
 
-        Records, entries, their proof, the newest checkpoint that covers them (else an unsigned
-        one), programs that check it, and what it shows in words. Durable when it returns. Raises
-        as ``prove_range`` does. Cost: in memory about four times the records' bytes.
+        It holds the records, their log entries and proof, the newest checkpoint that covers them
+        (else an unsigned one), programs that check it, and an explanation. Durable when it returns.
+        Raises as ``prove_range`` does. Cost: about four times the records' bytes in memory.
         """
         from merkql.storage.collecting import absolute, write_bundle
 
@@ -236,7 +236,7 @@ class Partition(PartitionAccess):
         return self._with_log(lambda log: publish(log, os.path.abspath(path)))
 
     def keep(self, checkpoint: KeptCheckpoint) -> None:
-        """Keep what one of ``checkpoints()`` was given since: cosignatures, timestamps; durable."""
+        """Store cosignatures and timestamps that one of ``checkpoints()`` got since; durable."""
         self._owner.checkpointer.keep(self._writable(), checkpoint)
 
     def find(self, leaf_hash: bytes) -> int | None:
@@ -259,27 +259,28 @@ class Partition(PartitionAccess):
         )
 
     def compact(self) -> int:
-        """Apply retention and leave nothing outside its window but the tree; the bytes freed.
+        """Apply retention and remove all records outside its window; returns the bytes freed.
 
-        0 where the disk holds more afterwards: what another client compressed with zstd or gzip is
-        written anew as LZ4. Writing waits meanwhile. Cost: one segment is rewritten.
+        The tree keeps their hashes. 0 if the disk holds more afterwards: batches that another
+        client compressed with zstd or gzip are rewritten as LZ4. Writing waits. Cost: one segment
+        is rewritten.
         """
         with self._owner.exclusive():
             return retaining.compact(self._writable(), self._owner.retention, self._now_ms())
 
     def erase(self, *offsets: int, by: str | None = None, reason: str | None = None) -> list[int]:
-        """Destroy the records at these offsets for good; those that were not erased before.
+        """Destroy the records at these offsets; returns those that were not erased before.
 
-        Value, key, headers and salt are in no file afterwards; reading gives a record that is
+        Value, key, headers and salt are in no file afterwards; reading returns a record marked
         ``erased``, and every proof, root and checkpoint stays valid. ``by`` and ``reason`` go into
-        the log of erasures, the topic ``__erasures``: nothing of the record belongs in them. Of one
-        that is retained away, the salt is destroyed. Durable when it returns; a crash in between is
-        put right by who opens the directory next. Give many at once: writing waits meanwhile, and
-        each segment that holds one is rewritten.
+        the audit log, the topic ``__erasures``: put nothing of the record there. For a record that
+        is retained away, the salt is destroyed. Durable when it returns; an erasure cut short by a
+        crash is finished by whoever opens the directory next. Erase many in one call: writing waits
+        meanwhile, and each segment that holds one is rewritten.
 
         Raises ``NotErasableError`` unless the topic was created ``erasable``,
-        ``OffsetOutOfRangeError`` past the end (nothing is erased then), and ``CorruptionError``
-        where damage is in the way.
+        ``OffsetOutOfRangeError`` past the end (nothing is erased then), and ``CorruptionError`` if
+        damage prevents it.
         """
         from merkql.storage.eraser import Reason
 
@@ -289,13 +290,12 @@ class Partition(PartitionAccess):
         return erased.get(self.index, [])
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-        """Recompute every checksum, leaf and root from the records up, and each kept checkpoint's.
+        """Recompute every checksum, leaf and root from the records, and each checkpoint's root.
 
-        Of an erased record the entry is hashed, and the log of erasures has to have it.
-        ``progress`` is told records done and records in all. Raises ``CorruptionError`` at the
-        first thing that is wrong; only where records are sound and what is derived from them is
-        not (index, stored hashes), a broker that writes makes that again, logs it, and goes on.
-        Cost: a full read.
+        For an erased record its entry is hashed, and the audit log of erasures must list it.
+        ``progress`` is called with the records done and the records in all. Raises
+        ``CorruptionError`` at the first fault; if only derived data is wrong (index, stored
+        hashes), a writing broker rebuilds it, logs that, and continues. Cost: a full read.
         """
         from merkql.storage.erasure_check import check_erased
         from merkql.storage.history import verify_kept
@@ -327,21 +327,21 @@ class Partition(PartitionAccess):
         return self._with_log(lambda log: verify_log(log, progress))
 
     def salvage(self, start: int = 0, stop: int | None = None) -> SalvagedRange:
-        """What is intact between two offsets of a damaged partition, and what is not.
+        """The intact records between two offsets of a damaged partition, and the damage.
 
-        The call for damage: it passes what cannot be read and says which offsets that were.
+        Skips what cannot be read and reports which offsets that were.
         """
         check_range(start, start if stop is None else stop)
         return self._with_log(lambda log: self._salvage_settled(log, start, stop))
 
     def has_more(self, offset: int | None) -> bool:
-        """Whether ``fetch`` at ``offset`` has something to say: records, or damage at the end."""
+        """Whether ``fetch`` at ``offset`` would return records, or raise for damage at the end."""
         log = self._owner.open_log(self.index)
         return log.end_offset != offset or log.damage is not None
 
     @property
     def damage(self) -> CorruptionError | None:
-        """What is wrong with the partition, so that nothing can be written; or None.
+        """Why nothing can be written to the partition, or None.
 
         Its end is damaged, or it contradicts a checkpoint that it signed (``HistoryError``).
         """
@@ -355,7 +355,7 @@ class Partition(PartitionAccess):
         return records[0]
 
     def _content_of(self, log: AnyLog, offset: int, salt: bytes) -> Content:
-        """What a proof says of a record: its entry, where it is still shown, and its salt."""
+        """What a proof contains of the record: its entry, if still visible, and its salt."""
         from merkql.storage.collecting import content_of
 
         try:

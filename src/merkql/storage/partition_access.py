@@ -1,4 +1,4 @@
-"""How the calls of a partition come to its state, and look again where its files changed."""
+"""How calls on a partition get at its state, and retry where its files changed meanwhile."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from merkql.storage.salvage import SalvagedRange
 
 Result = TypeVar("Result")
-RETRIES = 3  # a reader may lose a race with retention; after it looked again it knows
-REWRITES_MAX = 100  # erasures that one call may meet
+RETRIES = 3  # a reader may lose a race with retention, and then looks again
+REWRITES_MAX = 100  # erasures that may overtake one call
 
 
 class PartitionAccess:
-    """What all calls of a partition go through."""
+    """What all calls on a partition go through."""
 
     def __init__(
         self, owner: PartitionOwner, topic: str, index: int, now_ms: Callable[[], int]
@@ -34,13 +34,13 @@ class PartitionAccess:
         self._now_ms = now_ms
         self.topic = topic
         self.index = index
-        # End, time, limits, and the first offset they show: looked for once while they stay.
+        # The visible start, cached with the end, time and limits it was computed from.
         self._known_start: tuple[int, int, RetentionConfig | None, int] = (-1, 0, None, 0)
 
     def _with_log(self, work: Callable[[AnyLog], Result]) -> Result:
-        """``work`` on the partition's state, again if its files changed meanwhile.
+        """Run ``work`` on the partition's state, again if its files changed meanwhile.
 
-        Retention may have taken a segment; an erasure puts another in its place under its name.
+        Retention may have removed a segment; an erasure replaces one under its name.
         """
         missing = FileNotFoundError()
         for _ in range(RETRIES):
@@ -59,18 +59,17 @@ class PartitionAccess:
         raise CorruptionError(str(missing.filename), 0, reason_of(missing)) from missing
 
     def _with_segments(self, log: AnyLog, work: Callable[[AnyLog], Result]) -> Result:
-        """``work``, again where it met damage and a segment may have been replaced under it."""
+        """Run ``work``; retry if it met damage and a segment may have been replaced."""
         if not log.has_salts:
             return work(log)
-        failures = 0  # one behind the other, that no replacement explains
+        failures = 0  # in a row, that no replacement explains
         for _ in range(REWRITES_MAX):
             rewrites = log.rewrites
             try:
                 return work(log)
             except CorruptionError:
-                log.seen = (
-                    -1
-                )  # the tail page tells before the others are told that something is new
+                # An erasure writes the tail page before it publishes: read that page now.
+                log.seen = -1
                 self._owner.open_log(self.index)
                 changed = look_again(log.segments) or rewrites != log.rewrites
                 failures = 0 if changed else failures + 1
@@ -79,13 +78,13 @@ class PartitionAccess:
         return work(log)
 
     def find_key(self, key: bytes) -> tuple[list[int], int]:
-        """The offsets of the records on disk that have this key, and up to where was looked."""
+        """The offsets of the records on disk with this key, and the end of the search."""
         from merkql.storage.erasure import find_key
 
         return self._with_log(lambda log: find_key(log, key))
 
     def _check_here(self, log: AnyLog) -> None:
-        """Raise if the topic was deleted meanwhile: the files may be another topic's by now."""
+        """Raise if the topic was deleted meanwhile: its files may be another topic's now."""
         if log.retired:
             raise UnknownTopicError(self.topic, "it was deleted")
 
@@ -108,7 +107,7 @@ class PartitionAccess:
         return log
 
     def _salvage_settled(self, log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
-        """What no erasure took for damage by replacing a segment meanwhile."""
+        """``salvage``, repeated if an erasure replaced a segment meanwhile."""
         from merkql.storage.salvage import salvage
 
         found = salvage(log, start, stop)
@@ -127,7 +126,7 @@ class PartitionAccess:
         return size
 
     def _with_tree(self, log: AnyLog, work: Callable[[], Result]) -> Result:
-        """``work()``, once more with a rebuilt tree where stored hashes are damaged."""
+        """Run ``work``; where stored hashes are damaged, rebuild the tree and retry."""
         try:
             result = work()
             self._check_here(log)

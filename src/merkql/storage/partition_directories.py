@@ -1,4 +1,4 @@
-"""Makes the directories of partitions that are new."""
+"""Creates the directories of new partitions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from merkql.storage.file_pool import FilePool
 
 
 def make_partition_directories(pool: FilePool, topic_directory: str, indexes: range) -> None:
-    """Directories for new partitions; their names are durable, as recovery makes what is in them.
+    """Create directories for new partitions, with durable names; recovery creates the rest.
 
-    Each begins with an empty tail page: copies that leave out empty directories keep it.
+    Each gets an empty tail page, so that copies which leave out empty directories keep it.
     """
     for index in indexes:
         directory, files = layout.partition_directory(topic_directory, index), pool.files

@@ -1,4 +1,4 @@
-"""Which partition, and what its writer needs of its topic's configuration."""
+"""Which partition it is, and the part of its topic's configuration that writing needs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSchedule:
-    """When a topic's checkpoints are signed without being asked for; at close they are always.
+    """When a topic's checkpoints are signed automatically, besides at every close.
 
-    ``records``: after so many new ones. ``seconds``: when a new record waited so long. None: as
+    ``records``: after so many new ones. ``seconds``: when a new record has waited so long. None: as
     the broker was opened (``checkpoint_records``, ``checkpoint_seconds``).
     """
 
@@ -25,23 +25,23 @@ class CheckpointSchedule:
                 raise ValueError(f"{name} is more than 0, not {value!r}")
 
     def or_else(self, other: CheckpointSchedule) -> CheckpointSchedule:
-        """This one, where it says anything; else the other."""
+        """This schedule if it sets anything, else the other."""
         return self if self != CheckpointSchedule() else other
 
 
 @dataclass(slots=True)
 class LogSettings:
-    """What a partition's writer needs of its topic's configuration."""
+    """The part of a topic's configuration that writing a partition needs."""
 
     compression: str
     segment_bytes: int
     segment_age_ms: int
     erasable: bool
-    durable: bool  # what is visible was synced, in the WAL if not in the segment
+    durable: bool  # visible records are synced, in the WAL or the segment
     checkpoints: CheckpointSchedule = field(default_factory=CheckpointSchedule)
 
     def follow(self, other: LogSettings) -> None:
-        """Be as the other from now on; whether there are salts is settled for life."""
+        """Take over another's settings, except ``erasable``, which never changes."""
         self.compression = other.compression
         self.segment_bytes = other.segment_bytes
         self.segment_age_ms = other.segment_age_ms
@@ -51,7 +51,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class PartitionId:
-    """Which partition this is, for messages, records and WAL frames."""
+    """Names a partition in messages, records and WAL frames."""
 
     topic: str
     topic_id: bytes

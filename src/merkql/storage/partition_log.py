@@ -1,7 +1,7 @@
-"""One partition as its writer holds it: ordered segments, one tree, where it ends and begins.
+"""The state of one partition in a writing process: ordered segments, one tree, its bounds.
 
 Only the leader of the group commit changes it (``reserve``, ``encode``, ``apply``); any thread may
-read. What a successor needs is on the tail page after every commit. It is made by recovery.
+read it. After each commit the tail page holds what a successor needs. Filled by recovery.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from merkql.storage.tree_space import SALT_SIZE, TreeSpace, stored_levels
 logger = logging.getLogger("merkql.storage")
 BATCH_SIZE_PLAIN = 16 << 10
 BATCH_SIZE_COMPRESSED = 64 << 10
-HASH_LATER_BYTES = 64 << 10  # of plain records: more are hashed while the WAL is synced
-DERIVED_SYNC_BYTES = 32 << 20  # what recovery may have to index and hash again, in bytes
+HASH_LATER_BYTES = 64 << 10  # larger groups of plain records are hashed during the WAL's sync
+DERIVED_SYNC_BYTES = 32 << 20  # at most so much is indexed and hashed again by recovery
 
 
 class Prepared:
-    """A group's records for one partition, encoded, and the tree after them once it is hashed."""
+    """A group's records for one partition, encoded; the tree with them once hashed."""
 
     __slots__ = ("_hashing", "additions", "batches", "frontier", "log", "salts")
 
@@ -56,7 +56,7 @@ class Prepared:
         self._hashing = threading.Lock()
 
     def hash(self) -> Frontier:
-        """The tree with these records; the first thread to ask makes it, others wait for that."""
+        """The tree with these records; the first caller computes it, others wait."""
         if self.frontier is not None:
             return self.frontier
         with self._hashing:
@@ -66,7 +66,7 @@ class Prepared:
                 )
                 frontier = self.log.frontier.copy()
                 self.additions = frontier.append(hashes)
-                self.frontier = frontier  # last: it says that all is there
+                self.frontier = frontier  # last: its presence means done
             return self.frontier
 
     def section(self) -> Section:
@@ -84,7 +84,7 @@ _Parts = tuple[tuple[SealedSegment, ...], ActiveSegment | None]
 
 
 class PartitionLog:
-    """The state of one partition in the process that writes it."""
+    """The state of one partition in a process that writes."""
 
     def __init__(
         self, pool: FilePool, directory: str, identity: PartitionId, settings: LogSettings
@@ -95,24 +95,24 @@ class PartitionLog:
         self.id = identity
         self.settings = settings
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
-        self._parts: _Parts = ((), None)  # replaced as one: readers must not see a gap in a roll
+        self._parts: _Parts = ((), None)  # replaced as one, so that no reader sees a half-done roll
         self.frontier = Frontier()
         self.start_offset = self.end_offset = 0
         self.rewrites = 0  # how often a sealed segment was replaced under its name
         self.damage: CorruptionError | None = None
-        self.refusal: CorruptionError | None = None  # it contradicts what it signed: only read it
-        self._tip = (0, 0, 0)  # offset, position and index count of the end, set as one
-        self.durable_offset = 0  # up to here the segments are synced, and salts and names
-        self.checkpoint = (0, 0, 0)  # a tip up to which index and tree are synced as well
+        self.refusal: CorruptionError | None = None  # contradicts a checkpoint it signed: read-only
+        self._tip = (0, 0, 0)  # offset, position and index count of the end, replaced as one
+        self.durable_offset = 0  # up to here segments, salts and names are synced
+        self.checkpoint = (0, 0, 0)  # a tip up to which index and tree are synced too
         self.writer = 0
         self.boot_id = bytes(16)
         self.names_unsynced = False
-        self.mended = False  # index or tree were made again, and not synced since
+        self.mended = False  # index or tree were rebuilt and not synced since
         self.retired = False  # its topic is deleted
-        self.seen = -1  # version of the shared state whose news are known here
-        self.led = False  # this process writes it now: what is known here is the truth
-        self.state_lock = threading.Lock()  # of whoever takes in what other processes wrote
-        self.page = b""  # the tail page as it was written, or taken in, last in this session
+        self.seen = -1  # the version of the shared state this is up to date with
+        self.led = False  # this process is writing it: no need to check for news
+        self.state_lock = threading.Lock()  # held while catching up with other processes
+        self.page = b""  # the tail page as last written or read in this session
         self._space = TreeSpace(pool, self.tree.directory)
         self._sync_lock = threading.Lock()
 
@@ -145,26 +145,26 @@ class PartitionLog:
 
     @property
     def tip(self) -> tuple[int, int]:
-        """The end: an offset and its position in the segment that was the last then."""
+        """The end: an offset, and its position in the segment that was last then."""
         return self._tip[:2]
 
     def give_up(self, damage: CorruptionError) -> None:
-        """Nothing of it can be opened: it is empty, and says why."""
+        """It cannot be opened: leave it empty, with this damage."""
         self.damage = damage
         self.active = ActiveSegment(self.pool, self.directory, 0, SegmentEnd())
 
     @property
     def key(self) -> tuple[bytes, int]:
-        """What the WAL and the shared state call it: topic id and number."""
+        """Its key in the WAL and the shared state: topic id and partition number."""
         return self.id.topic_id, self.id.index
 
     @property
     def has_salts(self) -> bool:
-        """Whether each record has a salt under its digest."""
+        """Whether each record's digest is salted, as in erasable topics."""
         return self.settings.erasable
 
     def check_writable(self) -> None:
-        """``CorruptionError`` for a damaged partition, ``UnknownTopicError`` for a deleted one."""
+        """``CorruptionError`` if it is damaged, ``UnknownTopicError`` if deleted."""
         if self.damage is not None:
             raise again(self.damage)
         if self.refusal is not None:
@@ -173,7 +173,7 @@ class PartitionLog:
             raise UnknownTopicError(self.id.topic, "it was deleted")
 
     def reserve(self, accumulators: list[RecordAccumulator]) -> None:
-        """Set space aside, so that nothing after the sync can fail for it, or raise ``OSError``."""
+        """Preallocate, so that nothing after the WAL's sync can run out of space."""
         size, count = measure(accumulators)
         batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
         self.active.reserve(size + batch_count * 64, batch_count)
@@ -196,10 +196,10 @@ class PartitionLog:
         return Prepared(self, batches, salts)
 
     def apply(self, prepared: Prepared) -> None:
-        """Write what the WAL now holds to segment, index and tree, and make it visible."""
+        """Write what the WAL holds by now to segment, index and tree, and make it visible."""
         batches = prepared.batches
         frontier = prepared.hash()
-        self.active.rewind(*self._tip[1:])  # a leader may have been interrupted in this method
+        self.active.rewind(*self._tip[1:])  # the last call may have been interrupted
         self.active.append(batches.data, batches.batches)
         self.tree.write(prepared.additions)
         if prepared.salts:
@@ -212,24 +212,24 @@ class PartitionLog:
     def move_end(self, end_offset: int) -> None:
         """Make the records up to ``end_offset`` visible in this process."""
         tip = (end_offset, self.active.end_position, self.active.index.count)
-        self._tip, self.end_offset = tip, end_offset  # at once: no Ctrl-C comes between
+        self._tip, self.end_offset = tip, end_offset  # one statement, for a Ctrl-C's sake
 
     def write_tail_page(self) -> None:
-        """Tell readers, and whoever writes next, where the log ends now."""
+        """Write the tail page, for readers and for the next writer."""
         page = tail_page.encode(self.tail_state())
         self.pool.write(self.tail_path, page, 0)
         self.page = page
 
     @property
     def is_live(self) -> bool:
-        """Whether its tail page is one of this session."""
+        """Whether its tail page was written in this session."""
         return bool(self.page)
 
     def follow(self, page: TailState, written: bytes) -> None:
-        """Go on from ``page``, which another process wrote as ``written``."""
+        """Continue from ``page``, which another process wrote as the bytes ``written``."""
         same = self._parts[1] is not None and self.active.first_offset == page.segment_offset
         if not same or stored_levels(page.end_offset) > stored_levels(self.end_offset):
-            self.names_unsynced = True  # they made files
+            self.names_unsynced = True  # others created files
         end = SegmentEnd(page.position, page.index_count, page.largest_timestamp_ms)
         active, sealed = self.active if same else None, self.segments
         if active is None or page.start_offset != self.start_offset or not self.page:
@@ -249,19 +249,19 @@ class PartitionLog:
         self.durable_offset = max(page.durable_offset, self.durable_offset)
         self.writer, self.rewrites = page.writer, page.rewrites
         self.move_end(page.end_offset)
-        self.page = written  # last: whoever has this page is taken to know what it says
+        self.page = written  # last: it means that this page was applied
 
     def look_again(self) -> None:
-        """A file is not where it was: take nothing from before for granted."""
+        """A file is missing: drop everything cached."""
         self.pool.forget(self.directory, below=True)
         self.seen, self.page = -1, b""
 
     def blank(self) -> PartitionLog:
-        """Another with the same place and nothing known, for recovery to fill."""
+        """An empty log of the same partition, for recovery to fill."""
         return PartitionLog(self.pool, self.directory, self.id, self.settings)
 
     def become(self, other: PartitionLog) -> None:
-        """Take the state of ``other``, which recovery filled; readers go on meanwhile."""
+        """Take over the state of ``other``, which recovery filled, under running readers."""
         self._parts, self._tip = other._parts, other._tip
         self.tree, self.frontier = other.tree, other.frontier
         self._space.forget()
@@ -291,7 +291,7 @@ class PartitionLog:
         )
 
     def roll(self) -> None:
-        """Seal the last segment, durably, and begin the next; on the writer's path."""
+        """Seal the last segment, durably, and begin the next; on the write path."""
         with self._sync_lock, held_in_size(self.pool.files, self.active.path):
             sealed = self.active.seal()
             self._sync_salts_and_names()
@@ -302,9 +302,9 @@ class PartitionLog:
             self.write_tail_page()
 
     def begin_segment(self, first_offset: int, *sealed: SealedSegment) -> None:
-        """Make the empty file of the next segment; its name is durable with the next sync point.
+        """Create the next segment, empty; its name is durable with the next sync point.
 
-        ``sealed``: the one that was the last until now, if there was one.
+        ``sealed``: the segment that was last until now, if any.
         """
         active = ActiveSegment(self.pool, self.directory, first_offset, SegmentEnd())
         self.pool.write(active.path, b"", 0)
@@ -313,10 +313,10 @@ class PartitionLog:
         self._tip = (first_offset, 0, 0)
 
     def sync_point(self, *, whole: bool = False) -> None:
-        """Make all that is visible now durable in the segment, so that the WAL may forget it.
+        """Make all that is visible now durable in the segment, so that its WAL file can be freed.
 
-        Index and tree follow from the segment: they are synced when ``whole``, and each
-        ``DERIVED_SYNC_BYTES``, as every sync more delays those of the WAL. Runs beside the writer:
+        Index and tree can be rebuilt from the segment: they are synced if ``whole``, else every
+        ``DERIVED_SYNC_BYTES``, because each further sync delays the WAL's. Runs beside the writer:
         what is appended during the call may or may not be covered.
         """
         with self._sync_lock:
@@ -334,9 +334,9 @@ class PartitionLog:
                 self.checkpoint = tip
 
     def write_out(self) -> None:
-        """Write out behind the writer, and work ahead of it, so that it need not wait for either.
+        """Write back behind the writer and preallocate ahead of it, so that it waits for neither.
 
-        Space that cannot be had is the writer's to report when it needs it.
+        A lack of space is reported by the writer when it needs it.
         """
         with self._sync_lock, contextlib.suppress(OSError):
             if not self.retired:
@@ -344,16 +344,16 @@ class PartitionLog:
                 self.active.prepare(lambda: tail_page.last_segment(self.pool, self.tail_path))
 
     def retire(self) -> None:
-        """The topic is being deleted: nothing is written or synced any more."""
+        """The topic is being deleted: no more writes or syncs."""
         with self._sync_lock:
             self.retired = True
 
     def close(self) -> None:
-        """A clean close: trimmed, durable, and said so on the tail page."""
+        """A clean close: files trimmed and durable, and the tail page says so."""
         page = tail_page.encode(self.tail_state().cleaned()).ljust(tail_page.SIZE, b"\0")
         is_as_found = not (self.mended or self.active.is_allocated)
         if is_as_found and tail_page.read_bytes(self.pool, self.tail_path) == page:
-            return  # so it was left by another clean close, and nobody wrote since
+            return  # another clean close left it so, and nobody wrote since
         with self._sync_lock:
             self.active.trim()
             self.active.sync()
@@ -366,7 +366,7 @@ class PartitionLog:
         self.pool.sync_names(self.directory)
 
     def trim_tree(self) -> None:
-        """Give back the space reserved for hashes and not used."""
+        """Give back the unused space reserved for hashes and salts."""
         self.tree.truncate(self.end_offset)
         self._space.forget()
         path = layout.tree_salts(self.tree.directory)
@@ -374,11 +374,11 @@ class PartitionLog:
             self.pool.truncate(path, self.end_offset * SALT_SIZE)
 
     def _sync_salts_and_names(self) -> None:
-        """What cannot be made again from the segments, but for the segments themselves."""
+        """Sync what cannot be rebuilt from the segments."""
         if self.settings.erasable and self.end_offset:
             self.pool.sync(layout.tree_salts(self.tree.directory))
         if self.names_unsynced:
-            self.names_unsynced = False  # before the calls: a name made during them sets it again
+            self.names_unsynced = False  # first: a file created meanwhile sets it again
             try:
                 self.pool.sync_names(self.directory)
                 self.pool.sync_names(self.tree.directory)

@@ -1,4 +1,4 @@
-"""What a partition asks of its topic, and of what signs for it."""
+"""What a partition needs of its topic, and of the checkpoint signer."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ if TYPE_CHECKING:
 
 
 class CheckpointMaker(Protocol):
-    """What signs for the partitions of one data directory."""
+    """Signs checkpoints for the partitions of one data directory."""
 
     def check_opened(self, log: PartitionLog, *, clean: bool) -> None:
-        """Compare a partition just opened with what it signed; a contradiction is its refusal."""
+        """Compare a newly opened partition with its checkpoints; sets its ``refusal``."""
 
     def make(self, log: PartitionLog) -> KeptCheckpoint:
-        """Sign all that is there now."""
+        """Sign the root over all records there are now."""
 
     def follow(self, settings: LogSettings) -> None:
-        """A topic's partitions are kept by these settings from now on."""
+        """Apply a topic's new checkpoint schedule."""
 
     def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
-        """Keep the signatures and timestamps that came to a checkpoint since it was made."""
+        """Store signatures and timestamps that a checkpoint got since it was made."""
 
 
 class PartitionOwner(Protocol):
-    """What a partition asks of its topic."""
+    """What a partition needs of its topic."""
 
     def open_log(self, index: int) -> AnyLog:
-        """The partition's state, fresh; opened, and mended, at its first use."""
+        """The partition's up-to-date state; opened, and recovered, at first use."""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the writer still; raises ``ReadOnlyError`` where nothing may be written."""
+        """Exclude all writing; raises ``ReadOnlyError`` if opened read-only."""
 
     @property
     def retention(self) -> RetentionConfig:
-        """What the topic keeps."""
+        """The topic's retention limits."""
 
     def erase(
         self, partitions: Iterable[int], choose: Choice, reason: Reason
     ) -> dict[int, list[int]]:
-        """Destroy records; those that were destroyed now, by partition."""
+        """Erase records; returns the offsets erased now, by partition."""
 
     def erased(self, index: int) -> set[int]:
-        """The offsets of one partition that were erased, as the log of erasures says."""
+        """The offsets of one partition that are erased, or being erased, per the audit log."""
 
     def being_erased(self, index: int) -> set[int]:
-        """Those that are being erased now."""
+        """The offsets whose erasure is in progress."""
 
     @property
     def checkpointer(self) -> CheckpointMaker:
-        """What signs for the topic's partitions."""
+        """Signs for the topic's partitions."""

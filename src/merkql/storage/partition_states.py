@@ -1,8 +1,8 @@
-"""What this process knows of each partition, kept up with what others write.
+"""What this process knows of each partition, kept up to date with other writers.
 
-A partition is opened as its tail page says where another process of the session has written it,
-else by recovery, and that only by who has the lead. Between turns of this process others may write:
-whoever uses a partition looks first whether anything is new.
+A partition that some process of this session wrote is opened from its tail page; any other goes
+through recovery, under the lead. Others may write between our turns, so each use of a partition
+first checks whether anything is new.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class PartitionStates:
         self.on_reader: Callable[[], None] = lambda: None
         self.check_opened: Callable[..., None] = lambda log, clean: None  # against its checkpoints
         self.refresh_topics: Callable[[], None] = lambda: None
-        self.disowned = ""  # by a fork, and what is said of it
-        self._topics = -1  # version of the topics that were looked at
+        self.disowned = ""  # after a fork: the message of the ClosedError
+        self._topics = -1  # the topics version last seen
         self._pool = pool
         self._news = news
         self._boot_id = boot_id
@@ -61,19 +61,19 @@ class PartitionStates:
         return self.turn
 
     def is_live(self, partition: LivePartition) -> bool:
-        """Whether it is known here that somebody wrote to the partition in this session."""
+        """Whether, as far as known here, the partition was written to in this session."""
         return partition in self.writing.live
 
     def opening(self) -> AbstractContextManager[None]:
-        """Hold the lead while a partition is opened; nothing to do for who has it."""
+        """Hold the lead while a partition is opened; does nothing for the leader."""
         return self._leading()
 
     def open_beside(self, log: PartitionLog) -> bool:
-        """Fill the state of a partition without the lead, where nothing is to be mended."""
+        """Open a partition without the lead, if it needs no recovery; else False."""
         self._check_process()
         log.boot_id = self._boot_id
         if log.pool.exists(layout.checkpoints(log.directory)):
-            return False  # what was signed is compared with it first, and nobody may sign meanwhile
+            return False  # its checkpoints are compared first, and that needs the lead
         version, _ = self.writing.versions()
         if not catch_up(log, self.writing.session):
             return False
@@ -82,7 +82,7 @@ class PartitionStates:
         return True
 
     def open_log(self, log: PartitionLog) -> PartitionLog:
-        """Fill the state of one partition, mending it after a crash; by who is ``opening``."""
+        """Open a partition, recovering it after a crash; for a holder of ``opening``."""
         turn = self.writing
         log.boot_id = self._boot_id
         try:
@@ -97,7 +97,7 @@ class PartitionStates:
                 open_log(log, clean=turn.began_clean, sections=sections, boot_id=self._boot_id)
             if log.damage is None:
                 self.check_opened(log, clean=turn.mark_there)
-        # By directory: a Ctrl-C before the topic keeps it has the partition opened once more.
+        # By directory: after a Ctrl-C before the topic stores it, the partition is opened again.
         self.logs[log.directory] = log
         log.seen, _ = turn.versions()
         if log.damage is not None:
@@ -107,7 +107,7 @@ class PartitionStates:
         return log
 
     def open_reader(self, directory: str, identity: PartitionId) -> ReaderLog:
-        """The state of one partition for who only reads."""
+        """The state of a partition in a broker that only reads."""
         self._check_process()
         self._check_place(directory)
         reader = ReaderLog(self._pool, directory, identity, self._boot_id)
@@ -116,7 +116,7 @@ class PartitionStates:
         return reader
 
     def reopen(self, log: PartitionLog) -> None:
-        """Fill the state of a partition anew, as recovery finds it; by who is ``opening``."""
+        """Open a partition anew, as recovery finds it; for a holder of ``opening``."""
         fresh = log.blank()
         self._pool.forget(log.directory, below=True)
         self.open_log(fresh)
@@ -125,7 +125,7 @@ class PartitionStates:
             self.logs[log.directory] = log
 
     def freshen(self, log: PartitionLog | ReaderLog) -> None:
-        """Take in what other processes wrote to a partition. Cost: one small read, mostly."""
+        """Catch up with what other processes wrote. Cost: mostly one small read."""
         if isinstance(log, ReaderLog):
             found = self._news.version()
             if found is not None:
@@ -136,7 +136,7 @@ class PartitionStates:
             return
         turn = self.writing
         if turn.role.held and turn.is_mine():
-            turn.lead(log)  # it may be changed now, and nobody else can
+            turn.lead(log)  # this thread may change it now
         elif not (log.led or turn.role.exclusive or turn.failed):
             version, topics = turn.versions()
             self._follow_topics(topics)
@@ -144,13 +144,13 @@ class PartitionStates:
                 self.take_in(log, version)
 
     def _follow_topics(self, version: int) -> None:
-        """Have the topics looked at where they, or what they keep, changed."""
+        """Refresh the topics if they, or their configuration, changed."""
         if version != self._topics:
             self._topics = version
             self.refresh_topics()
 
     def take_in(self, log: PartitionLog, version: int, *, lead: bool = False) -> None:
-        """Bring a partition's state up to what others wrote, and keep it here if ``lead``."""
+        """Bring a partition up to date; with ``lead`` it stays ours until published."""
         if log.retired:
             raise UnknownTopicError(log.id.topic, "it was deleted")
         with log.state_lock:
@@ -159,12 +159,12 @@ class PartitionStates:
             if log.damage is not None or self._is_known(log, version):
                 log.seen, log.led = version, lead
                 return
-        with self.opening():  # its page is of an earlier session, or none
+        with self.opening():  # its tail page is from an earlier session, or missing
             self.reopen(log)
             log.seen, log.led = version, lead
 
     def _check_process(self) -> None:
-        """In a forked child ``ClosedError``: what this would be read with is the parent's."""
+        """``ClosedError`` in a forked child: the open files are the parent's."""
         if self.disowned:
             raise ClosedError(self.disowned)
 
@@ -173,6 +173,6 @@ class PartitionStates:
         return (log.seen == version and log.writer == session) or catch_up(log, session)
 
     def _check_place(self, partition_directory: str) -> None:
-        """Refuse links in the place of a partition's directories; missing ones are for recovery."""
+        """Refuse links in place of a partition's directories; recovery handles missing ones."""
         for path in (partition_directory, layout.tree_directory(partition_directory)):
             is_directory(self._pool.files, path)

@@ -1,7 +1,7 @@
-"""One partition as a process that does not write sees it: what is durable now, nothing more.
+"""One partition in a process that only reads: what is visible now. Never writes.
 
-The tail page of the writer says where the log ends. Where there is none to trust (the machine was
-started since, the file is damaged) whole batches in the last segment count. Never writes.
+The writer's tail page states where the log ends. Where it cannot be trusted (written before the
+last boot, or damaged), the whole batches in the last segment count.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from merkql.storage.tree_file import TreeFiles
 
 
 class GrowingSegment(Segment):
-    """The last segment, as far as its writer has said it is durable."""
+    """The last segment, up to where its writer has published it."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class GrowingSegment(Segment):
 
 
 class ReaderLog:
-    """A partition's state for readers; ``refresh`` before each use."""
+    """A partition's state for readers; call ``refresh`` before each use."""
 
     def __init__(
         self, pool: FilePool, directory: str, identity: PartitionId, boot_id: bytes
@@ -76,12 +76,12 @@ class ReaderLog:
         self.start_offset = 0
         self.end_offset = 0
         self.rewrites = 0  # how often a sealed segment was replaced under its name
-        self.is_here: Callable[[], bool] = lambda: True  # the topic sets it: whether it still is
-        self.seen = -1  # version of the shared state whose news are known here
+        self.is_here: Callable[[], bool] = lambda: True  # set by the topic: whether it still exists
+        self.seen = -1  # the version of the shared state this is up to date with
         self._boot_id = boot_id
         self._tail_path = layout.tail_page(directory)
         self._page: TailState | None = None
-        self._page_bytes = b""  # which it was made of
+        self._page_bytes = b""  # the bytes of that page
         self._scanned = False
 
     @property
@@ -102,7 +102,7 @@ class ReaderLog:
 
     @property
     def has_salts(self) -> bool:
-        """Whether each record has a salt under its digest: from the first record on it shows."""
+        """Whether each record's digest is salted; known from the first record on."""
         if not self._has_salts and self.end_offset:
             self._has_salts = self.pool.exists(self._salts_path)
         return self._has_salts
@@ -113,7 +113,7 @@ class ReaderLog:
         return self.end_offset, self.active.end_position
 
     def refresh(self) -> None:
-        """Look where the log ends now. Cost: one read of a page when nothing changed."""
+        """Read where the log ends now. Cost: one read of a page if nothing changed."""
         with self._lock:
             self._refresh()
 
@@ -122,7 +122,7 @@ class ReaderLog:
         if self._page is not None and content == self._page_bytes:
             return
         page = tail_page.decode(content)
-        if page is None:  # it may be being written at this moment
+        if page is None:  # perhaps it is being written at this moment
             page, content = tail_page.read(self.pool, self._tail_path), b""
         if page is not None and tail_page.is_current(page, self._boot_id):
             if page != self._page:
@@ -134,14 +134,14 @@ class ReaderLog:
 
     @property
     def retired(self) -> bool:
-        """Whether its topic was deleted: then its files may be another topic's by now.
+        """Whether its topic was deleted: its files may then be another topic's.
 
-        Cost: one ``stat``. To be asked after what was read, as only then it says what that was.
+        Cost: one ``stat``. Ask it after a read: only then does it tell what was read.
         """
         return not self.is_here()
 
     def look_again(self) -> None:
-        """A file is not where it was: take nothing from before at the next ``refresh``."""
+        """A file is missing: drop everything cached at the next ``refresh``."""
         with self._lock:
             self.pool.forget(self.directory, below=True)
             self.seen = -1
@@ -170,7 +170,7 @@ class ReaderLog:
         self.end_offset = page.end_offset
 
     def _scan(self, page: TailState | None) -> None:
-        """Whole batches in the last segment count, where the page's end cannot be trusted."""
+        """Count whole batches in the last segment, where the page's end cannot be trusted."""
         firsts = offsets_on_disk(self.pool, self.directory)
         if not firsts:
             self.damage = self._loss()
@@ -193,20 +193,20 @@ class ReaderLog:
         self.frontier = self._frontier_of_files(end_offset)
         start = read_start(self.pool, layout.start_file(self.directory))
         if page is not None:
-            start = max(start, page.start_offset)  # of whatever session: it never goes back
-        # After a power cut the log may end below its start until the WAL is put back.
+            start = max(start, page.start_offset)  # of any session, as it never decreases
+        # After a power cut the log may end below its start until the WAL is replayed.
         self.start_offset = min(start, end_offset)
         self.end_offset = end_offset
         self._scanned = True
 
     def _loss(self) -> CorruptionError | None:
-        """What is wrong where there is no segment: no directory, of a topic that is there."""
+        """The damage where there is no segment: a missing directory of an existing topic."""
         if self.pool.files.status(self.directory) is not None or not self.is_here():
             return None
         return CorruptionError(self.directory, 0, "the partition's directory is missing")
 
     def _frontier_of_files(self, size: int) -> Frontier:
-        """The tree as its files have it; an empty one where they do not reach that far."""
+        """The tree as its files have it; an empty one if they are too short."""
         try:
             return Frontier(size, peaks_at(size, self.tree.read))
         except CorruptionError:

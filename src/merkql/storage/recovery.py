@@ -1,8 +1,8 @@
-"""Opens a partition for writing: as it was left by a clean close, or mended after a crash.
+"""Opens a partition for writing: as a clean close left it, or repaired after a crash.
 
-Scan the last segment from the last point known to be synced, put back what the WAL holds, rebuild
-what is derived, judge the rest: an unsynced tail is cut and logged, anything else that is wrong
-makes the partition's ``damage``. Only this module cuts. The rules: docs/durability.md.
+Scans the last segment from its last known sync point, replays the WAL, rebuilds index and tree, and
+judges the rest: an unsynced tail is truncated and logged, anything else that is wrong becomes the
+partition's ``damage``. Only this module truncates. Rules: docs/durability.md.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def open_log(
 ) -> PartitionLog:
     """Fill an empty ``log`` from its directory; ``sections`` is what the WAL holds for it.
 
-    Everything visible afterwards is durable, except under a clean mark, where it was already.
+    Everything visible afterwards is durable: synced here, or by the clean close before.
     """
     try:
         names = log.pool.files.list_directory(log.directory)
@@ -89,11 +89,11 @@ def _mend(
     found: tuple[TailState | None, bytes],
     start_damage: CorruptionError | None,
 ) -> None:
-    """Bring a partition in order that was not closed cleanly."""
+    """Repair a partition that was not closed cleanly."""
     page, boot_id = found
     trusted = page if tail_page.is_current(page, boot_id) else None
     log.durable_offset = page.durable_offset if page is not None else 0
-    # Below it every record was durable once, as far as anything left tells.
+    # Every record below it was durable, as far as can be known.
     promised = trusted.end_offset if trusted is not None else log.durable_offset
     if not firsts:
         _begin(log, promised, sections)
@@ -113,7 +113,7 @@ def _mend(
             raise start_damage
     except CorruptionError as damage:
         logger.error("%s", damage)
-        log.damage = log.damage or damage  # the first says most
+        log.damage = log.damage or damage  # keep the first: it is closest to the cause
     _open_tail(log, tail)
     if log.damage is None:
         log.damage = _missing_salts(log, tail.end_offset)
@@ -127,10 +127,10 @@ def _mend(
 
 
 def _take_start(log: PartitionLog, page: TailState | None) -> CorruptionError | None:
-    """Set the first offset that is shown; the damage if neither start file nor page tells it."""
+    """Set the first visible offset; returns the damage if neither start file nor page has it."""
     path = layout.start_file(log.directory)
     if page is not None:
-        log.start_offset = page.start_offset  # of whatever session: it never goes back
+        log.start_offset = page.start_offset  # of any session, as it never decreases
     try:
         log.start_offset = max(log.start_offset, read_start(log.pool, path))
     except CorruptionError as damage:
@@ -142,11 +142,11 @@ def _take_start(log: PartitionLog, page: TailState | None) -> CorruptionError | 
 
 
 def _take_retained_away(log: PartitionLog) -> list[SealedSegment]:
-    """Leave out the segments that a retention or compaction was removing when it was cut off."""
+    """Drop the segments that an interrupted retention or compaction was removing."""
     count = sum(segment.end_offset <= log.start_offset for segment in log.segments)
     retained_away = log.segments[:count]
     if not retained_away or not tree_reaches(log, retained_away[-1].end_offset):
-        return []  # where hashes are missing the records are needed to make them again
+        return []  # these records are needed to rebuild missing hashes
     log.segments = log.segments[count:]
     return list(retained_away)
 
@@ -154,7 +154,7 @@ def _take_retained_away(log: PartitionLog) -> list[SealedSegment]:
 def _remove_segments(log: PartitionLog, segments: list[SealedSegment]) -> None:
     if not segments:
         return
-    log.tree.sync()  # the hashes outlive the records, also those that were cut or made again
+    log.tree.sync()  # the hashes outlive the records, rebuilt ones too
     for segment in segments:
         logger.info("%s: below the start, left by an interrupted retention, removed", segment.path)
         segment.remove()
@@ -162,11 +162,11 @@ def _remove_segments(log: PartitionLog, segments: list[SealedSegment]) -> None:
 
 
 def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
-    """Take the page's word, if every file has the size it states."""
+    """Open as the tail page states, if every file has the size it states."""
     if not firsts or firsts[-1] != page.segment_offset:
         return False
     if len(firsts) > 1 and firsts[1] <= max(log.start_offset, page.start_offset):
-        return False  # a removal failed: it is done now
+        return False  # a removal failed: repeat it now
     pool = log.pool
     index_path = layout.segment_index(log.directory, page.segment_offset)
     index_size = pool.size_of(index_path) or 0
@@ -188,7 +188,7 @@ def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
 
 
 def _missing_salts(log: PartitionLog, end_offset: int) -> CorruptionError | None:
-    """The damage, if an erasable topic has not a salt for each record: none can be made again."""
+    """The damage if an erasable topic lacks some records' salts: they cannot be rebuilt."""
     if not log.settings.erasable or not end_offset:
         return None
     path = layout.tree_salts(log.tree.directory)
@@ -199,7 +199,7 @@ def _missing_salts(log: PartitionLog, end_offset: int) -> CorruptionError | None
 
 
 def _begin(log: PartitionLog, promised: int, sections: list[Section]) -> None:
-    """A partition without a segment: new, or bereft."""
+    """A partition without a segment: either new, or its segments are lost."""
     if promised or (log.start_offset and not sections):
         log.damage = CorruptionError(
             layout.segment(log.directory, 0),
@@ -236,7 +236,7 @@ def _sealed(log: PartitionLog, firsts: list[int]) -> tuple[SealedSegment, ...]:
 
 
 def _scan_tail(log: PartitionLog, first_offset: int, page: TailState | None) -> _Tail:
-    """Walk the last segment from the page's checkpoint, or from its beginning."""
+    """Scan the last segment from the page's checkpoint, or from its beginning."""
     path = layout.segment(log.directory, first_offset)
     file_size = log.pool.size(path)
     offset, position, index_count = first_offset, 0, 0
@@ -262,7 +262,7 @@ def _scan_tail(log: PartitionLog, first_offset: int, page: TailState | None) -> 
 
 
 def _scan_on(log: PartitionLog, tail: _Tail) -> None:
-    """Take in the whole batches that stand behind what ``tail`` has."""
+    """Add the whole batches that follow what ``tail`` has."""
     path = layout.segment(log.directory, tail.first_offset)
     runs = scan_segment(log.pool, path, position=tail.end_position, expected_offset=tail.end_offset)
     for run in runs:
@@ -290,9 +290,9 @@ def _index_reaches(log: PartitionLog, first_offset: int, page: TailState) -> boo
 
 
 def _replay(log: PartitionLog, tail: _Tail, sections: list[Section]) -> None:
-    """Write the WAL's batches where they belong in the last segment.
+    """Write the WAL's batches to their positions in the last segment.
 
-    Also those the scan found there: after a failed sync the page cache may hold what the disk
+    Also those that the scan found there: after a failed sync the page cache may hold what the disk
     does not, and writing them again settles that.
     """
     path = layout.segment(log.directory, tail.first_offset)
@@ -327,7 +327,7 @@ def _replay(log: PartitionLog, tail: _Tail, sections: list[Section]) -> None:
     tail.batches = kept + batches
     tail.end_offset, tail.end_position = end_offset, position
     tail.file_size = max(tail.file_size, position)
-    _scan_on(log, tail)  # before a failed sync more was written than the WAL still has
+    _scan_on(log, tail)  # after a failed sync the segment may hold more than the WAL
 
 
 def _replay_salts(log: PartitionLog, section: Section, tail: _Tail) -> None:
@@ -337,10 +337,10 @@ def _replay_salts(log: PartitionLog, section: Section, tail: _Tail) -> None:
 
 
 def _judge(log: PartitionLog, tail: _Tail, promised: int, *, in_order: bool) -> None:
-    """Tell a torn tail, which is cut, from damage, which is reported.
+    """Tell a torn tail, which is truncated, from damage, which is reported.
 
-    ``in_order`` is False where what was written last may have reached the disk before what was
-    written first: a power cut, in a topic that does not wait for the disk.
+    ``in_order`` is False if later writes may have reached the disk before earlier ones: after a
+    power cut, in a topic of durability ``disk``.
     """
     path = layout.segment(log.directory, tail.first_offset)
     later = find_whole_batch(
@@ -372,7 +372,7 @@ def _judge(log: PartitionLog, tail: _Tail, promised: int, *, in_order: bool) -> 
 
 
 def _open_tail(log: PartitionLog, tail: _Tail) -> None:
-    """The active segment and its index, entries rewritten from the scan start on."""
+    """The active segment and its index, with entries rewritten from the scan start on."""
     pool = log.pool
     index_path = layout.segment_index(log.directory, tail.first_offset)
     largest = TIMESTAMP_MIN

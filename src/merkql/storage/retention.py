@@ -1,7 +1,7 @@
-"""What a partition still shows, and giving the rest of the disk back.
+"""Retention: which records stay visible, and freeing the disk space of the rest.
 
-The window is exact to the record for a count and an age, to the batch for a size. Whole segments
-go at once; ``compact`` rewrites the one the window begins in. The tree keeps every hash.
+The window is exact to the record for count and age, to the batch for size. Whole segments are
+removed at once; ``compact`` rewrites the one the window begins in. The tree keeps every hash.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ CODEC_MASK = 7
 class RetentionConfig:
     """How much of each partition stays readable; ``None`` sets no limit.
 
-    ``max_records``: the newest so many records. ``max_bytes``: the newest batches that take
-    together at most so many bytes on disk, and the newest of all, however large. ``max_age_ms``:
-    from the first record on that is at most so old, by its timestamp, in milliseconds. Proofs and
-    roots are kept whatever the limits.
+    ``max_records``: that many of the newest records. ``max_bytes``: the newest batches that
+    together take at most that many bytes on disk, and always the newest one. ``max_age_ms``:
+    everything from the first record that is at most that old, by its timestamp. Proofs and roots
+    are kept whatever the limits.
     """
 
     max_records: int | None = None
@@ -65,7 +65,7 @@ NO_LIMITS = RetentionConfig()
 
 
 def visible_start(log: AnyLog, retention: RetentionConfig, now_ms: int) -> int:
-    """The first offset that is shown now."""
+    """The first offset that is visible now."""
     start = log.start_offset
     end = log.end_offset
     if retention.max_records is not None:
@@ -88,13 +88,13 @@ def _start_by_size(log: AnyLog, max_bytes: int) -> int:
 
 
 def _newest_batch(log: AnyLog) -> int:
-    """The first offset of the newest batch: what was just acknowledged is shown."""
+    """The first offset of the newest batch: what was just acknowledged stays visible."""
     newest = next(segment for segment in reversed(log.all_segments) if segment.end_position)
     return with_index(log, newest, lambda one: one.index.entry(one.index.count - 1)).first_offset
 
 
 def _first_behind(log: AnyLog, size: int, segment: Segment) -> int:
-    """The first offset of the batches that are whole within the last ``size`` bytes."""
+    """The first offset of the batches that lie whole within the last ``size`` bytes."""
     number = segment.index.find_position(segment.end_position - size)
     if number < segment.index.count:
         return segment.index.entry(number).first_offset
@@ -128,7 +128,7 @@ def _find_in_segment(log: AnyLog, timestamp_ms: int, start: int, segment: Segmen
     number = segment.index.find_timestamp(timestamp_ms)
     if number is None:
         return None
-    # A running maximum may stem from a batch below the start: look on from there.
+    # The running maximum may come from a batch below the start: search on from there.
     number = max(number, segment.index.find(max(start, segment.first_offset)))
     for entry in (segment.index.entry(n) for n in range(number, segment.index.count)):
         for record in _records_at(log, segment, entry, max(start, entry.first_offset)):
@@ -157,8 +157,8 @@ def _records_at(log: AnyLog, segment: Segment, entry: IndexEntry, first: int) ->
 
 
 def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
-    """Move the start and remove the segments below it; how many bytes went. By the leader only."""
-    # Another process may have rewritten a segment, which says nothing on the tail page.
+    """Move the start and remove the segments below it; returns the bytes freed. For the leader."""
+    # Another process may have rewritten a segment, which the tail page does not show.
     log.segments = list_sealed(log.pool, log.directory, log.active.first_offset, log.segments)
     start = visible_start(log, retention, now_ms)
     if start == log.end_offset and log.active.end_position and start > log.active.first_offset:
@@ -167,15 +167,17 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
     by_clock = retention.max_bytes is not None or retention.max_age_ms is not None
     kept = True
     if start > log.start_offset and (removable or by_clock):
-        kept = _say_start(log, start)  # first: else what is gone looks like a loss
+        kept = _say_start(log, start)  # first: else the removed records look lost
     size = _remove_segments(log, removable) if removable else 0
     if not kept and not _write_start(log):
-        logger.warning("%s: the disk is full; only %s says the start", log.directory, log.tail_path)
+        logger.warning(
+            "%s: the disk is full; the start is in %s alone", log.directory, log.tail_path
+        )
     return size
 
 
 def _say_start(log: PartitionLog, start: int) -> bool:
-    """``keep_start``; False on a full disk: then the tail page, written in its place, says it."""
+    """``keep_start``; False on a full disk, where only the synced tail page states it."""
     log.start_offset = start
     log.write_tail_page()
     kept = _write_start(log)
@@ -185,7 +187,7 @@ def _say_start(log: PartitionLog, start: int) -> bool:
 
 
 def _write_start(log: PartitionLog) -> bool:
-    """Keep the start in its file; False where the disk has no room for that."""
+    """Write the start file; False if the disk is full."""
     try:
         write_start(log.pool, layout.start_file(log.directory), log.start_offset)
     except OSError as error:
@@ -196,8 +198,8 @@ def _write_start(log: PartitionLog) -> bool:
 
 
 def _remove_segments(log: PartitionLog, removable: list[SealedSegment]) -> int:
-    """Remove segments from the log's beginning, the first first; the bytes that came free."""
-    log.tree.sync()  # the hashes outlive the records they were made of
+    """Remove these segments, oldest first; returns the bytes freed."""
+    log.tree.sync()  # the hashes outlive their records
     log.segments = log.segments[len(removable) :]
     size = 0
     for segment in removable:
@@ -210,7 +212,7 @@ def _remove_segments(log: PartitionLog, removable: list[SealedSegment]) -> int:
 
 
 def keep_start(log: PartitionLog, start: int) -> None:
-    """Make ``start`` the first offset for good, whatever the retention becomes."""
+    """Make ``start`` the first offset for good, whatever the limits become."""
     if start > log.start_offset:
         log.start_offset = start
         log.write_tail_page()
@@ -218,11 +220,11 @@ def keep_start(log: PartitionLog, start: int) -> None:
 
 
 def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
-    """Apply retention, then rewrite the segment the window begins in; how many bytes went.
+    """Apply retention, then rewrite the segment the window begins in; returns the bytes freed.
 
-    None where it grew: what came compressed by another codec is written anew as LZ4. By the leader
-    only. A crash leaves the old segment, the new one, or both: then the next
-    application of retention removes the old.
+    0 if the segment grew: batches in another client's codec are rewritten as LZ4. For the leader
+    alone. A crash leaves the old segment, the new one, or both; the next retention then removes the
+    old.
     """
     start = visible_start(log, retention, now_ms)
     if log.active.end_position and log.active.first_offset < start:
@@ -245,16 +247,18 @@ def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
 
 
 def _first_kept(log: PartitionLog, segment: SealedSegment, start: int) -> int:
-    """Where the rewritten segment begins: at ``start``, but for a mark of another client's
-    transaction, which is shown to nobody and kept whole."""
+    """Where the rewritten segment begins: at ``start``, or at a control batch that spans it.
+
+    Control batches, the marks of another client's transactions, are kept whole.
+    """
     entry = with_index(log, segment, lambda one: one.locate(start))
     header = log.pool.read(segment.path, HEADER_SIZE, entry.position)
     return entry.first_offset if is_control(header) else start
 
 
 def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSegment:
-    """A durable segment with the records of ``old`` from ``start`` on."""
-    from merkql.storage.rewriting import NewSegment  # here: who only writes has no use for it
+    """A new, durable segment with the records of ``old`` from ``start`` on."""
+    from merkql.storage.rewriting import NewSegment  # here, as few programs need it
 
     entry = with_index(log, old, lambda segment: segment.locate(start))
     data = _tail_of_batch(log, old, entry, start)
@@ -273,7 +277,7 @@ def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSe
 
 
 def _tail_of_batch(log: PartitionLog, segment: Segment, entry: IndexEntry, start: int) -> bytes:
-    """The batch at ``entry`` without its records below ``start``: as it is, or in new batches.
+    """The batch at ``entry`` without its records below ``start``: unchanged, or re-encoded.
 
     What another client compressed stays compressed, as LZ4.
     """
@@ -304,7 +308,7 @@ def _tail_of_batch(log: PartitionLog, segment: Segment, entry: IndexEntry, start
 
 
 def _left_by_erased(batch: bytes, start: int) -> dict[int, bytes]:
-    """The digests of the erased records from ``start`` on: new batches get them too."""
+    """The digests of the erased records from ``start`` on, for the new batches."""
     erased: list[int] = []
     _, bundled = leaf_hashes_and_entries(batch, first_offset=start, erased=erased)
     ends = {offset: (offset - start + 1) * BUNDLED_SIZE for offset in erased}

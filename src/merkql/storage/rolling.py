@@ -1,4 +1,4 @@
-"""When a segment is at its end: it is full, or old."""
+"""Decides when a segment ends: when it is full, or old."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from merkql.storage.segment import ActiveSegment
 
 
 def measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:
-    """Bytes and records of a group's part, which is most often one call's."""
+    """The bytes and the records of a group's part for one partition."""
     if len(accumulators) == 1:
         return accumulators[0].size_bytes, len(accumulators[0])
     return sum(one.size_bytes for one in accumulators), sum(map(len, accumulators))
@@ -17,7 +17,7 @@ def measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:
 def wants_roll(
     active: ActiveSegment, settings: LogSettings, accumulators: list[RecordAccumulator]
 ) -> bool:
-    """Whether the records belong in the next segment; age is told by timestamps, as Kafka does."""
+    """Whether the records belong in the next segment; age is told by timestamps, as in Kafka."""
     if not active.end_position:
         return False
     size, _ = measure(accumulators)

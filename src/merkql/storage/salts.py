@@ -1,4 +1,4 @@
-"""The salts of an erasable topic's records: 16 random bytes each, zeros where one was destroyed.
+"""The salts of an erasable topic's records: 16 random bytes each, zeros once destroyed.
 
 Format: docs/formats/merkle-log.md.
 """
@@ -26,9 +26,9 @@ def read_salts(pool: FilePool, tree_directory: str, first: int, stop: int) -> by
 
 
 def check_salts(tree_directory: str, salts: bytes, first: int, erased: Collection[int]) -> None:
-    """``CorruptionError`` for a record that is there without its salt: only an erased one may be.
+    """``CorruptionError`` for a record that is present without its salt, unless it is erased.
 
-    ``salts``: those from ``first`` on. ``erased``: which of these records are.
+    ``salts``: those from offset ``first`` on. ``erased``: the offsets that are erased.
     """
     if NO_SALT not in salts:
         return

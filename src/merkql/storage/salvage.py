@@ -1,4 +1,4 @@
-"""Reads what is intact in a damaged partition: passes damage by and says where it was."""
+"""Reads what is intact in a damaged partition: skips the damage and reports where it is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SalvagedRange:
 
 
 def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
-    """Every whole batch on disk, found by its own bytes: no index, tail page or tree is asked."""
+    """Every whole batch on disk, found by its own bytes: index, tail page and tree are not used."""
     result = SalvagedRange()
     segments = log.all_segments
     if segments[0].first_offset > log.start_offset:
@@ -42,14 +42,14 @@ def salvage(log: AnyLog, start: int, stop: int | None) -> SalvagedRange:
             result.damage.append(lost)
     found = {(one.path, one.position) for one in result.damage}
     if log.damage is not None and (log.damage.path, log.damage.position) not in found:
-        result.damage.append(again(log.damage))  # records at the end that nothing is left of
+        result.damage.append(again(log.damage))  # lost records at the end
     return result
 
 
 def _salvage_segment(
     log: AnyLog, segment: Segment, window: tuple[int, int | None], result: SalvagedRange
 ) -> int:
-    """Add what one file holds; the offset its last whole batch reaches."""
+    """Add what one file holds; returns the offset after its last whole batch."""
     start, stop = window
     position, offset = 0, segment.first_offset
     end = log.pool.size(segment.path)
@@ -68,7 +68,7 @@ def _salvage_segment(
                     max_records=1 << 31,
                 ).records
         assert run is not None  # a scan yields at least once
-        # A whole batch right here would be one whose first offset is wrong: look behind it.
+        # A whole batch right here would have a wrong first offset: search after it.
         found = find_whole_batch(
             log.pool, segment.path, run.end_position + 1, end, offset_min=run.next_offset
         )

@@ -1,4 +1,4 @@
-"""An index in memory only, made from the batches themselves: for who may not write the file."""
+"""An offset index built by scanning the batches, in memory: for readers, which may not write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, IndexE
 
 
 class ScannedIndex:
-    """Index entries made from the batches themselves, in memory only."""
+    """The same lookups as ``OffsetIndex``, without a file."""
 
     def __init__(self, path: str, entries: list[IndexEntry]) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class ScannedIndex:
         return low
 
     def span(self, offset: int, end: int) -> tuple[int, int, int, int]:
-        """Of no use here: nothing is faster than ``find``."""
+        """No fast path here: the caller falls back to ``find``."""
         return 0, 0, 0, 0
 
     def find_timestamp(self, timestamp_ms: int) -> int | None:
@@ -45,4 +45,4 @@ class ScannedIndex:
         return self._entries[-1].largest_timestamp_ms if self._entries else TIMESTAMP_MIN
 
     def unload(self) -> None:
-        """Nothing to forget: there is no file to read it from again."""
+        """Nothing to unload: there is no file to reload from."""

@@ -68,7 +68,7 @@ class Segment:
         raise AssertionError("each kind of segment knows its own end")
 
     def open_index(self) -> None:
-        """Make ``index`` usable; ``IndexDamagedError`` if it is not."""
+        """Load ``index``; ``IndexDamagedError`` if it is unusable."""
 
     def locate(self, offset: int) -> IndexEntry:
         """The index entry of the batch that holds ``offset``."""
@@ -113,7 +113,7 @@ class SealedSegment(Segment):
         return self._end_position
 
     def open_index(self) -> None:
-        """Take the index file as it is, if its first and last entry fit the segment."""
+        """Use the index file if its first and last entry fit the segment."""
         if self._index_open:
             return
         path = self.index.path
@@ -128,13 +128,13 @@ class SealedSegment(Segment):
         end = last.position + batch.size
         if first[:2] != (self.first_offset, 0) or end != self.end_position:
             raise IndexDamagedError(f"{path} does not belong to the segment beside it")
-        # Less than the next segment's name implies where one between them is missing.
+        # Below the next segment's first offset if a segment between them is missing.
         self.end_offset = min(self.end_offset, batch.next_offset)
         self.index = index
         self._index_open = True
 
     def look_again(self) -> bool:
-        """Its files may have been replaced: take nothing of them for granted. Whether they were."""
+        """Drop everything cached, as the files may have been replaced; True if they were."""
         replaced = self._pool.is_replaced(self.path) or self._pool.is_replaced(self.index.path)
         self._pool.forget(self.path)
         self._pool.forget(self.index.path)
@@ -149,7 +149,7 @@ class SealedSegment(Segment):
 
 
 class SegmentEnd(NamedTuple):
-    """How far a segment goes."""
+    """The end of a segment's content."""
 
     position: int = 0
     index_count: int = 0
@@ -188,9 +188,9 @@ class ActiveSegment(Segment):
         return bool(self._allocated or self._index_allocated)
 
     def reserve(self, size: int, batch_count: int) -> None:
-        """Make sure that so many bytes can be appended without running out of space.
+        """Preallocate, so that this many bytes can be appended without running out of space.
 
-        Raises ``OSError`` and changes nothing the reader sees when there is no space.
+        Raises ``OSError`` and changes nothing a reader sees if there is no space.
         """
         needed = self._position + size
         if needed > self._allocated:
@@ -206,9 +206,10 @@ class ActiveSegment(Segment):
             self._index_allocated = target
 
     def prepare(self, last: Callable[[], int | None]) -> None:
-        """Have space ready ahead of the writer; beside it, here and elsewhere, but not ``trim``.
+        """Preallocate ahead of the writer; may run beside it, in any process, but not ``trim``.
 
-        ``last``: the first offset of the last segment now; another process may have sealed this.
+        ``last`` returns the first offset of the last segment: another process may have sealed this
+        one.
         """
         known, position = self._allocated, self._position
         if known and known - position < AHEAD and position >= AHEAD:
@@ -219,18 +220,18 @@ class ActiveSegment(Segment):
                 self._allocated = end
 
     def rewind(self, position: int, index_count: int) -> None:
-        """Forget what an interrupted append did beyond this point; it is done again."""
+        """Forget what an interrupted append did beyond this point; it is repeated."""
         self._position = position
         self.index.extend_to(index_count)
 
     def move_end(self, end: SegmentEnd) -> None:
-        """Another process appended so far."""
+        """Another process appended up to here."""
         self._position = end.position
         self.index.extend_to(end.index_count)
         self.largest_timestamp_ms = end.largest_timestamp_ms
 
     def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
-        """Write whole batches behind the last; not durable before ``sync``."""
+        """Write whole batches at the end; durable after ``sync``."""
         self._pool.write(self.path, data, self._position, critical=True)
         entries, largest = encode_entries(batches, self._position, self.largest_timestamp_ms)
         self.index.append(entries)
@@ -238,7 +239,7 @@ class ActiveSegment(Segment):
         self.largest_timestamp_ms = largest
 
     def start_writeback(self) -> None:
-        """Have what was appended written out steadily: a burst would hold the WAL's syncs up."""
+        """Write back steadily what was appended: a burst would delay the WAL's syncs."""
         begin, end = self._written_back, self._position
         if end - begin >= WRITEBACK_MIN:
             self._pool.start_writeback(self.path, begin, end - begin)
@@ -254,7 +255,7 @@ class ActiveSegment(Segment):
             self._pool.sync(self.index.path)
 
     def trim(self) -> None:
-        """Give back the space reserved and not used, so that the files end with their content."""
+        """Give back unused reserved space, so that the files end with their content."""
         self._pool.truncate(self.path, self._position)
         if self._pool.exists(self.index.path):
             self._pool.truncate(self.index.path, self.index.count * ENTRY_SIZE)
@@ -276,7 +277,7 @@ class ActiveSegment(Segment):
 
 
 def offsets_on_disk(pool: FilePool, directory: str) -> list[int]:
-    """The first offset of each segment of a partition, in order; none when it is gone."""
+    """The first offset of each segment of a partition, sorted; empty if it is gone."""
     try:
         names = pool.files.list_directory(directory)
     except FileNotFoundError:
@@ -287,7 +288,7 @@ def offsets_on_disk(pool: FilePool, directory: str) -> list[int]:
 def list_sealed(
     pool: FilePool, directory: str, last: int, known: Iterable[SealedSegment] = ()
 ) -> tuple[SealedSegment, ...]:
-    """The segments before the one that begins at ``last``; those ``known`` are used again."""
+    """The segments before the one that begins at ``last``; reuses those ``known``."""
     before = {segment.first_offset: segment for segment in known}
     firsts = [first for first in offsets_on_disk(pool, directory) if first < last]
     sealed = []
@@ -300,7 +301,7 @@ def list_sealed(
 
 
 def look_again(segments: Iterable[SealedSegment]) -> bool:
-    """Another process may have replaced some segments under their names; whether it did."""
+    """Drop what is cached of segments that may have been replaced; True if any was."""
     replaced = [segment for segment in segments if segment.look_again()]
     return bool(replaced)
 
@@ -323,7 +324,7 @@ class Run(NamedTuple):
 def scan_segment(
     pool: FilePool, path: str, *, position: int, expected_offset: int, end: int | None = None
 ) -> Iterator[Run]:
-    """Walk the whole batches of a file from ``position``, every checksum and offset checked.
+    """Walk the whole batches of a file from ``position``, checking each checksum and offset.
 
     Stops at ``end`` (default: the end of the file), at the zeros of unused space, or at the first
     batch that is not whole. Memory: a few MiB, or the largest batch.
@@ -333,7 +334,7 @@ def scan_segment(
     while True:
         size = max(min(chunk_size, end - position), 0)
         data = memoryview(pool.read(path, size, position))
-        short = len(data) < size  # the file ends before ``end``: somebody cut it
+        short = len(data) < size  # the file ends before ``end``: it was truncated
         at_end = short or position + size >= end
         result: ScanResult = scan(data, expected_offset)
         verdict: str = result.verdict

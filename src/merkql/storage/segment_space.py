@@ -1,7 +1,7 @@
-"""Space set aside in a partition's last segment, ahead of its writer, by any process at any time.
+"""Preallocates space in a partition's last segment, ahead of its writer, from any process.
 
-A segment that is sealed has its size for good. So who sets space aside holds the file locked
-(flock, shared) and looks whether it is still the last; who seals it keeps the others out.
+A sealed segment must not grow. So a process that preallocates holds a shared lock (flock) on the
+file and checks that it is still the last; one that seals it takes the lock exclusively.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from contextlib import contextmanager
 
 from merkql.storage.files import Files
 
-AHEAD = 4 << 20  # space that is ready before the writer comes to it, once it writes much
+AHEAD = 4 << 20  # bytes kept ready ahead of a busy writer
 STEP = 8 << 20
-SEAL_WAIT_S = 1.0  # for another process that sets space aside, which takes milliseconds
+SEAL_WAIT_S = 1.0  # for a process that preallocates, which takes milliseconds
 _LOOK_S = 0.0005
 
 
 def set_aside(files: Files, path: str, position: int, is_last: Callable[[], bool]) -> int:
-    """Have space ready behind ``position``, pages and all, and say up to where there is some now.
+    """Allocate space behind ``position``, page cache included; returns where it ends.
 
-    New pages cost a writer more than the copy into them. Nothing, and 0, where the segment is
-    sealed or about to be.
+    New pages cost a writer more than copying into them. Returns 0 if the segment is sealed or about
+    to be.
     """
     descriptor = files.open(path, write=True)
     try:
@@ -41,9 +41,10 @@ def set_aside(files: Files, path: str, position: int, is_last: Callable[[], bool
 
 @contextmanager
 def held_in_size(files: Files, path: str) -> Iterator[None]:
-    """Nobody sets space aside meanwhile; for who seals the segment, and says so before the end.
+    """Block preallocation while a segment is sealed and the next one published.
 
-    A process that was stopped in the middle is not waited for: at worst zeros follow the batches.
+    A process stopped in the middle of preallocating is not waited for: at worst zeros follow the
+    batches.
     """
     descriptor = files.open(path, write=True, create=True)
     deadline = time.monotonic() + SEAL_WAIT_S

@@ -1,6 +1,6 @@
-"""The first offset a partition still shows, once retention or its loosening made that a fact.
+"""The first visible offset of a partition, kept once records below it may be gone.
 
-Twelve bytes and a checksum, replaced whole. Format: docs/formats/data-directory.md.
+Twelve bytes and a checksum, replaced as a whole. Format: docs/formats/data-directory.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def encode_start(start_offset: int) -> bytes:
 
 
 def read_start(pool: FilePool, path: str) -> int:
-    """The start kept, 0 where none is; ``CorruptionError`` for a file that does not check out."""
+    """The start offset, 0 without a file; ``CorruptionError`` if its checksum fails."""
     try:
         content = pool.read(path, 64, 0)
     except FileNotFoundError:
@@ -36,6 +36,6 @@ def read_start(pool: FilePool, path: str) -> int:
 
 
 def write_start(pool: FilePool, path: str, start_offset: int) -> None:
-    """Keep ``start_offset``; durable when it returns."""
+    """Store ``start_offset``; durable when it returns."""
     pool.forget(path)
     replace_file(pool.files, path, encode_start(start_offset))

@@ -1,7 +1,7 @@
-"""A partition's tail page: what is durable now, for this process's successor and for readers.
+"""A partition's tail page: where it ends now, for readers and for the next writer.
 
-It is read and written with one call each and carries a checksum, so a torn page is a page that is
-not there. It is derived: without it the segments are scanned. Format: docs/formats/tail-page.md.
+It is read and written with one call each and has a checksum, so a torn page counts as missing. It
+is derived: without it the segments are scanned. Format: docs/formats/tail-page.md.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ STATE_CLEAN = 1
 _HEADER = struct.Struct("<4sBBBxQ16sQ9QqQ")
 _CHECKSUM_START = 16
 _HASH_SIZE = 32
-_NUMBER_MAX = 1 << 62  # offsets, positions and counts stay below it, whatever a page says
+_NUMBER_MAX = 1 << 62  # offsets, positions and counts of a sound page are below it
 
 
-@dataclass(slots=True)  # not frozen: one is made for each commit
+@dataclass(slots=True)  # not frozen, which is slower to make: one for each commit
 class TailState:
     """Where a partition ends. Offsets count records, positions bytes of the last segment."""
 
@@ -38,8 +38,8 @@ class TailState:
     index_count: int
     peaks: bytes  # of the tree at end_offset
     start_offset: int = 0
-    durable_offset: int = 0  # up to here the segment was synced
-    checkpoint_offset: int = 0  # up to here index and tree were synced as well
+    durable_offset: int = 0  # the segment is synced up to here
+    checkpoint_offset: int = 0  # index and tree are synced up to here too
     checkpoint_position: int = 0
     checkpoint_index_count: int = 0
     largest_timestamp_ms: int = -(1 << 63)
@@ -49,7 +49,7 @@ class TailState:
     rewrites: int = 0  # how often a sealed segment was replaced under its name
 
     def cleaned(self) -> TailState:
-        """The page a clean close leaves: a function of the log alone."""
+        """The page after a clean close: it depends on the log's content alone."""
         return replace(
             self,
             writer=0,
@@ -125,12 +125,12 @@ def decode(page: bytes) -> TailState | None:
 
 
 def size_of(state: TailState) -> int:
-    """Of the page that states it, in bytes."""
+    """The size in bytes of the page that encodes ``state``."""
     return _HEADER.size + len(state.peaks)
 
 
 def read(pool: FilePool, path: str) -> TailState | None:
-    """The page on disk; None when it is missing or does not check out."""
+    """The page on disk; None if it is missing or fails its checksum."""
     for _ in range(ATTEMPTS):
         page = read_bytes(pool, path)
         if not page:
@@ -142,13 +142,13 @@ def read(pool: FilePool, path: str) -> TailState | None:
 
 
 def last_segment(pool: FilePool, path: str) -> int | None:
-    """The first offset of the partition's last segment, as the page says now."""
+    """The first offset of the partition's last segment, as the page states it now."""
     state = read(pool, path)
     return state.segment_offset if state is not None else None
 
 
 def read_bytes(pool: FilePool, path: str) -> bytes:
-    """What the file holds, sound or not; nothing when it is missing."""
+    """The file's content, sound or not; empty if it is missing."""
     try:
         return pool.read(path, SIZE, 0)
     except FileNotFoundError:
@@ -156,7 +156,7 @@ def read_bytes(pool: FilePool, path: str) -> bytes:
 
 
 def is_current(page: TailState | None, boot_id: bytes) -> bool:
-    """Whether the page's end can be trusted: not one that a power cut may have left behind."""
+    """Whether the page's end can be trusted, being clean or written since the last boot."""
     if page is None:
         return False
     return page.clean or (page.boot_id == boot_id and any(boot_id))

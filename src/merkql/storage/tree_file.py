@@ -1,8 +1,8 @@
-"""The stored hashes of one partition's tree: a flat file for each of the levels 0, 4, 8, …
+"""The stored hashes of one partition's tree: one flat file for each of the levels 0, 4, 8, …
 
-Hash i of a level is 32 bytes at position 32 * i. A file may go on past what the tree has (space
-kept ahead, a torn tail): only the tree's size says what counts. Every file can be made again from
-the records. Format: docs/formats/merkle-log.md.
+Hash i of a level is 32 bytes at position 32 * i. A file may be longer than the tree needs
+(preallocated space, a torn tail): only the tree's size counts. Every file can be rebuilt from the
+records. Format: docs/formats/merkle-log.md.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 
 LEVELS = range(0, 64, STORED_LEVEL_STRIDE)
-NEVER_WRITTEN = bytes(HASH_BYTES)  # what space kept ahead reads as, and no SHA-256 ever is
+NEVER_WRITTEN = bytes(HASH_BYTES)  # what preallocated space reads as; no real hash is zero
 
-# The top of a tree is in every proof: where a level from 8 up has few hashes, those asked for are
-# kept, which saves half the reads of a proof. 128 KiB a partition, once proofs are made.
+# The top of the tree is in every proof: hashes of levels from 8 up are cached while the level has
+# few of them, which saves half the reads of a proof. At most 128 KiB for each such level.
 KEPT_LEVEL_MIN = 8
 KEPT_COUNT_MAX = 4096
 
 
 class _Paths(dict[int, str]):
-    """The path of each level, made when it is asked for: most trees have few of the 64."""
+    """The path of each level, built at first use: most trees have few levels."""
 
     def __init__(self, directory: str) -> None:
         super().__init__()
@@ -35,19 +35,19 @@ class _Paths(dict[int, str]):
 
 
 class TreeFiles:
-    """Writes what a Frontier adds and answers what proofs ask; one thread at a time writes."""
+    """Writes what a Frontier adds and reads what proofs need; one thread at a time writes."""
 
     def __init__(self, files: FilePool, directory: str) -> None:
         self.directory = directory
-        self.incurable: set[tuple[str, int]] = set()  # damage that making it again left there
+        self.incurable: set[tuple[str, int]] = set()  # damage that a rebuild did not mend
         self._files = files
         self._paths = _Paths(directory)
         self._kept: dict[int, bytes] = {}  # by level: the first hashes of its file
         self._unsynced: set[int] = set()
-        self._others_wrote = True  # and what they wrote before us may not be synced either
+        self._others_wrote = True  # what was written before we opened may be unsynced too
 
     def write(self, additions: list[tuple[int, int, bytes]]) -> None:
-        """Put hashes in their places: (level, first index, hashes). Durable after `sync`."""
+        """Write hashes to their places: (level, first index, hashes). Durable after ``sync``."""
         for level, first, hashes in additions:
             self._files.write(self._paths[level], hashes, first * HASH_BYTES)
             self._unsynced.add(level)  # after the write: a sync in between must not clear it
@@ -73,12 +73,12 @@ class TreeFiles:
         return answers
 
     def rows(self, index: int, top: int) -> bytes:
-        """Of each stored level below `top` the 16 hashes of which one is above leaf `index`.
+        """For each stored level below ``top``: the 16 hashes around the one above leaf ``index``.
 
-        For who checks where they lead: what is missing is left out.
+        The caller checks the result: missing hashes are left out.
         """
         read, rows, level = self._files.read, b"", 0
-        while level < top:  # twice, mostly: a comprehension costs as much as a read
+        while level < top:  # a loop of two, mostly; a comprehension would cost as much as a read
             path = self._paths[level]
             level += STORED_LEVEL_STRIDE
             rows += read(path, ROW_BYTES, (index >> level) * ROW_BYTES)
@@ -100,12 +100,12 @@ class TreeFiles:
         return hashes
 
     def sizes(self) -> dict[int, int]:
-        """The size in bytes of each level's file, space kept ahead among it."""
+        """The size in bytes of each level's file, preallocated space included."""
         found = ((level, self._files.size_of(self._paths[level])) for level in LEVELS)
         return {level: size for level, size in found if size is not None}
 
     def truncate(self, size: int) -> None:
-        """Cut every file to what a tree of `size` leaves stores; shorter files stay as they are."""
+        """Cut every file to what a tree of ``size`` leaves stores; shorter files stay."""
         self._kept.clear()
         for level, found in self.sizes().items():
             wanted = (size >> level) * HASH_BYTES
@@ -114,11 +114,11 @@ class TreeFiles:
                 self._unsynced.add(level)
 
     def others_wrote(self) -> None:
-        """Another process wrote hashes: the next ``sync`` is of every file there is."""
+        """Another process wrote hashes: the next ``sync`` covers every file."""
         self._others_wrote = True
 
     def sync(self) -> None:
-        """Make all that was written durable, but for the names of new files."""
+        """Make all that was written durable, except the names of new files."""
         if self._others_wrote:
             self._others_wrote = False
             self._unsynced |= set(self.sizes())

@@ -1,7 +1,7 @@
-"""Makes a partition's tree again: at its end after a crash, or whole from the records.
+"""Rebuilds a partition's tree: its end after a crash, or all of it from the records.
 
-Stored hashes are derived, except those of records that are gone: where these are missing, the tree
-cannot be made again. Used by recovery, and by whoever meets a damaged hash.
+Stored hashes are derived, except those of records that are gone: if these are missing, the tree
+cannot be rebuilt. Used by recovery, and wherever a damaged hash is met.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def tree_reaches(log: PartitionLog, size: int) -> bool:
 
 
 def mend_tree(log: PartitionLog, page: TailState | None, trusted: TailState | None) -> None:
-    """The tree at the end: from its files as far as they were synced, then from the records.
+    """Restore the end of the tree: from its files up to the checkpoint, then from the records.
 
-    Without a tail page nothing says what the files should hold: then from the records alone.
+    Without a tail page nothing states what the files should hold: then from the records alone.
     """
     known = trusted.peaks if trusted is not None and trusted.end_offset == log.end_offset else None
     try:
@@ -58,7 +58,7 @@ def mend_tree(log: PartitionLog, page: TailState | None, trusted: TailState | No
 
 
 def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
-    """The peaks of the tree's first ``size`` leaves; None where stored hashes are missing."""
+    """The peaks of the tree's first ``size`` leaves; None if stored hashes are missing."""
     if not tree_reaches(log, size):
         return None
     try:
@@ -69,14 +69,14 @@ def _peaks_on_disk(log: PartitionLog, size: int) -> bytes | None:
 
 
 def is_mendable(log: PartitionLog, damage: CorruptionError) -> bool:
-    """Whether making the tree again may help: it is not to be tried anew at each question."""
+    """Whether a rebuild may help; one that did not is not repeated for each call."""
     return log.damage is None and (damage.path, damage.position) not in log.tree.incurable
 
 
 def with_rebuilt_tree(
     log: PartitionLog, damage: CorruptionError, work: Callable[[], Result]
 ) -> Result:
-    """``work()``, which met ``damage``, with the tree made again; noted where that did not help."""
+    """Run ``work``, which met ``damage``, on a rebuilt tree; remember if that did not help."""
     try:
         rebuild_whole_tree(log, log.frontier.peaks)
         return work()
@@ -86,15 +86,16 @@ def with_rebuilt_tree(
 
 
 def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
-    """Make every stored hash again from the records that are here, and the leaves of the others.
+    """Rebuild every stored hash from the records on disk and the leaves of those that are gone.
 
-    Leaves of records retained away cannot be made again: they have to be there. ``known``: the
-    peaks that must come out. Where others do, records or leaves were changed: that is the
-    partition's damage, and no hash is written, as they are the evidence. Cost: a scan, or two.
+    Leaves of records retained away cannot be rebuilt: they must be present. ``known``: the peaks
+    that must result. If others do, records or leaves were changed: that becomes the partition's
+    damage, and no hash is written, because the stored ones are the evidence. Cost: one scan, or
+    two.
     """
     first = log.all_segments[0].first_offset
     logger.warning("%s: rebuilding the tree from offset %d", log.tree.directory, first)
-    log.mended = True  # from the first hash that is written on
+    log.mended = True  # before the first hash is written
     if known is not None:
         gone = _tree_of_gone(log, first)
         if _peaks_behind(log, gone) != known:
@@ -104,7 +105,7 @@ def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
                     log.tree.directory, 0, "the records do not have the root they had"
                 )
                 raise again(log.damage)
-            frontier = gone  # a leaf of a record that is gone is wrong; above it all is well
+            frontier = gone  # a stored leaf of a gone record is wrong, not what is above
         else:
             frontier = _tree_of_gone(log, first, write=True)
     else:
@@ -116,7 +117,7 @@ def rebuild_whole_tree(log: PartitionLog, known: bytes | None) -> None:
 
 
 def _judge_tree_of_gone(log: PartitionLog, first: int) -> Frontier:
-    """The tree of the records that are gone, where nothing tells what should come out."""
+    """The tree of the records that are gone, where its peaks are not known otherwise."""
     frontier = _tree_of_gone(log, first)
     stored = _peaks_on_disk(log, first)
     if stored not in (None, frontier.peaks):
@@ -129,7 +130,7 @@ def _judge_tree_of_gone(log: PartitionLog, first: int) -> Frontier:
 
 
 def _tree_of_gone(log: PartitionLog, first: int, *, write: bool = False) -> Frontier:
-    """The tree below offset ``first`` as its stored leaves have it, and its files if ``write``."""
+    """The tree below offset ``first`` from its stored leaves; ``write`` rewrites its files."""
     frontier = Frontier()
     path = layout.tree_level(log.tree.directory, 0)
     size = log.pool.size(path) if log.pool.exists(path) else 0
@@ -146,7 +147,7 @@ def _tree_of_gone(log: PartitionLog, first: int, *, write: bool = False) -> Fron
 
 
 def _peaks_behind(log: PartitionLog, gone: Frontier) -> bytes:
-    """The peaks that the records here lead to, behind the tree of those that are gone."""
+    """The peaks that result from the records on disk after the tree of those gone."""
     frontier = Frontier(gone.size, gone.peaks)
     for segment in log.all_segments:
         _append_leaves(log, frontier, (segment.first_offset, 0, segment.first_offset), dry=True)

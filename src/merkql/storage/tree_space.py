@@ -1,4 +1,4 @@
-"""Space set aside for the hashes and salts of records to come: none runs out behind a sync."""
+"""Preallocates tree and salt files, so that no write after the WAL's sync lacks space."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from merkql.storage.file_pool import FilePool
 from merkql.storage.segment import PREALLOCATION_MIN
 
 SALT_SIZE = 16
-NO_SALT = bytes(SALT_SIZE)  # where a salt was destroyed: no random one ever is
+NO_SALT = bytes(SALT_SIZE)  # a destroyed salt; no random one is all zeros
 HASH_SIZE = 32
-BUNDLED_SIZE = 51  # an entry of 49 bytes behind its size, a u16
+BUNDLED_SIZE = 51  # a u16 size and an entry of 49 bytes
 STEP_MIN = 4096
 STEP_MAX = 1 << 20
 
@@ -21,22 +21,22 @@ def stored_levels(size: int) -> int:
 
 
 class TreeSpace:
-    """How far the files of one tree reach, as this process has set it."""
+    """How far the files of one tree are allocated by this process."""
 
     def __init__(self, pool: FilePool, directory: str) -> None:
         self._pool = pool
         self._directory = directory
         self._hashes: dict[int, int] = {}  # by level, in bytes
-        self._room = 0  # up to so many leaves no level needs more
+        self._room = 0  # up to so many leaves every level has space
         self._salts = 0
 
     def forget(self) -> None:
-        """The files were cut: set aside anew."""
+        """The files were truncated: allocate anew."""
         self._hashes.clear()
         self._room = self._salts = 0
 
     def reserve(self, size: int, count: int, *, salts: bool) -> bool:
-        """Room for ``count`` more leaves of a tree of ``size``; whether a file may be new."""
+        """Room for ``count`` more leaves in a tree of ``size``; True if a file may be new."""
         made = size + count > self._room and self._reserve_levels(size, count)
         if salts and (size + count) * SALT_SIZE > self._salts:
             made |= not self._salts

@@ -1,4 +1,4 @@
-"""Recomputes a partition from its records up and names the first thing that is wrong."""
+"""Recomputes a partition from its records and reports the first fault."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LEAVES_AT_ONCE = 1 << 15
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was recomputed: records, their bytes on disk, and the root they lead to.
+    """What was recomputed: records, their bytes on disk, and their root.
 
-    ``erased``: the offsets of records that are erased, whose entries were hashed.
+    ``erased``: the offsets of erased records, whose entries were hashed.
     """
 
     topic: str
@@ -36,7 +36,7 @@ class VerifyReport:
 
 
 class DerivedDamageError(CorruptionError):
-    """Records are sound, and an index entry or a stored hash made of them is not."""
+    """An index entry or a stored hash is wrong; the records it derives from are sound."""
 
 
 def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
@@ -84,7 +84,7 @@ def verify_log(log: AnyLog, progress: Callable[[int, int], None] | None = None) 
 
 
 def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
-    """Compare the index with the batches; the largest timestamp so far."""
+    """Compare the index with the batches; returns the largest timestamp so far."""
     for expected in running_entries(run.batches, run.position, largest):
         try:
             segment.open_index()
@@ -103,7 +103,7 @@ def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
 
 
 def _check_retained_away(log: AnyLog, first: int) -> Frontier:
-    """The tree below the first record: from its stored leaves, compared with the levels above."""
+    """The tree below the first record: from its stored leaves, compared with higher levels."""
     frontier = Frontier()
     for start in range(0, first, LEAVES_AT_ONCE):
         leaves = log.tree.read([(0, start, min(LEAVES_AT_ONCE, first - start))])[0]
@@ -119,7 +119,7 @@ def _check_retained_away(log: AnyLog, first: int) -> Frontier:
 
 
 def _check_tree(log: AnyLog, run: Run, frontier: Frontier, erased: list[int]) -> None:
-    """Hash the records of a run and compare with every stored hash they lead to."""
+    """Hash a run's records and compare with every stored hash above them."""
     first, known = frontier.size, len(erased)
     salts = None
     if log.has_salts:

@@ -34,16 +34,16 @@ FILE_SIZE_MAX = 16 << 20
 QUIET_SIZE_MAX = 1 << 20
 GROWTH = 4
 QUICK_S = 1.0  # files that fill faster than this are followed by larger ones
-HASTY_SIZE_MAX = 1 << 20  # of a file a writer makes itself: it waits for the zeros
+HASTY_SIZE_MAX = 1 << 20  # of a file the writer creates itself, as it waits for the zeros
 ADOPTED_FILES_MAX = 3
-LEFT_FILES_MAX = 2  # of ended files, to whoever ended them
+LEFT_FILES_MAX = 2  # full files left to the process that filled them
 
 
 class Wal:
-    """Appends frames; owned by the writer. ``append`` by one thread at a time, the rest by any.
+    """Appends frames. ``append`` is for one thread at a time, the other methods for any.
 
-    Several processes take turns at it: ``describe`` is what one leaves, ``restore`` what the next
-    goes on from.
+    Processes take turns at it: ``describe`` is what one leaves, ``restore`` what the next goes on
+    from.
     """
 
     def __init__(self, files: Files, directory: str, *, seed: int, next_sequence: int) -> None:
@@ -57,7 +57,7 @@ class Wal:
         self._maker = WalFileMaker(files, directory)
         self._epoch = 0
         self._position = 0
-        self._begun = 0.0  # when the present file was
+        self._begun = 0.0  # when the current file was begun
         self._written = 0  # bytes of frames in this session, without their padding, by anybody
         self._unsynced = False
         self.failed: OSError | None = None  # of a sync: nothing may be appended any more
@@ -65,17 +65,18 @@ class Wal:
         self._durable_sequence = next_sequence - 1
         self._stated_floor = 0  # by the newest frame: what recovery takes as its beginning
         self._surplus: list[WalFile] = []
-        self._made: list[WalFile] = []  # by this process, and nobody was told
+        self._made: list[WalFile] = []  # created by this process and not published yet
         self._released = 0  # the newest group whose records this process knows synced
-        self._claimed = False  # this process makes the next file
-        self._ended_one = False  # this process began a file after another, and makes that one free
-        self._preparing = False  # somebody, here or elsewhere, makes the next file
+        self._claimed = False  # this process is creating the next file
+        self._ended_one = False  # this process filled a file, and is to free it
+        self._preparing = False  # some process is creating the next file
         self.on_new_file: Callable[[], None] = lambda: None  # before its first frame is written
 
     def adopt_files(self) -> None:
-        """Take over the files of earlier sessions: nothing in them is needed any more.
+        """Reuse the files of earlier sessions, whose frames are no longer needed.
 
-        They are written to once a frame of this session says so: until then recovery reads them.
+        They are overwritten only once a durable frame of this session says so: recovery may still
+        read them.
         """
         for name in self._files.list_directory(self._directory):
             number = layout.parse_wal_file(name.removesuffix(layout.KEPT_SUFFIX)) or 0
@@ -96,7 +97,7 @@ class Wal:
 
     @property
     def has_unsynced(self) -> bool:
-        """Whether frames of topics of durability ``disk`` wait for a sync that nobody asked for."""
+        """Whether frames of ``disk`` topics are not synced yet."""
         return self._unsynced
 
     @property
@@ -108,7 +109,7 @@ class Wal:
         return sum(f.size for f in files) + (current.size if current else 0) > QUIET_SIZE_MAX
 
     def describe(self, state: SharedState) -> None:
-        """Say what a successor goes on from."""
+        """Write down what a successor needs to continue."""
         with self._lock:
             self._free += self._made
             self._made = []
@@ -117,7 +118,7 @@ class Wal:
                 state.files.append(self._current.stated(CURRENT))
             state.files += [file.stated(FREE) for file in self._free]
             if len(state.files) > FILES_MAX:
-                state.files, state.busy = [], True  # a successor looks for itself
+                state.files, state.busy = [], True  # a successor recovers instead
             state.epoch, state.position = self._epoch, self._position
             state.next_sequence = self._next_sequence
             state.durable_sequence = self._durable_sequence
@@ -127,7 +128,7 @@ class Wal:
             state.written = self._written
 
     def restore(self, state: SharedState) -> None:
-        """Go on where another process left off; ``FileNotFoundError`` if a file is not there."""
+        """Continue where another process left off; ``FileNotFoundError`` if a file is missing."""
         with self._lock:
             open_files = [*self._free, *self._retired, *filter(None, [self._current])]
             known = {file.number: file for file in open_files}
@@ -141,7 +142,7 @@ class Wal:
             current = lists[CURRENT][0] if lists[CURRENT] else None
             if current is not self._current:
                 self._current, self._begun = current, time.monotonic()
-            while known:  # nobody has them any more: a Ctrl-C must leave none to be closed twice
+            while known:  # no longer in use; popped so that a Ctrl-C leaves none to be closed twice
                 self._files.close(known.popitem()[1].descriptor)
             self._epoch, self._position = state.epoch, state.position
             self._next_sequence = state.next_sequence
@@ -151,10 +152,10 @@ class Wal:
             self._written = max(self._written, state.written)
             self._maker.next_number = max(self._maker.next_number, state.next_number)
             self._preparing = state.preparing and not self._made
-        self.release(self._released)  # what this process synced and had no turn to say
+        self.release(self._released)  # synced by this process, and not published yet
 
     def unfinished(self) -> frame.Frame | None:
-        """The whole frame behind the last one that was told of, if its writer died over it."""
+        """The sound frame after the last one published, if its writer died; else None."""
         current = self._current
         if current is None:
             return None
@@ -168,7 +169,7 @@ class Wal:
         return found if is_next else None
 
     def accept(self, unfinished: frame.Frame) -> None:
-        """Take the frame that ``unfinished`` found as one of this log; durable after ``sync``."""
+        """Count the frame that ``unfinished`` found as appended; durable after ``sync``."""
         assert self._current is not None  # it is where the frame was found
         self._stated_floor = unfinished.floor_sequence
         self._current.last_sequence = unfinished.sequence
@@ -214,29 +215,29 @@ class Wal:
             self._durable_sequence = self._next_sequence - 1
             if self._surplus:
                 surplus, self._surplus = self._surplus, []
-                with contextlib.suppress(OSError):  # what stays is adopted the next time
+                with contextlib.suppress(OSError):  # a file that stays is adopted the next time
                     self._remove(surplus)
 
     def release(self, sequence: int) -> None:
-        """Recycle the files whose frames, up to ``sequence``, are durable in the segments."""
+        """Free the files whose frames, up to ``sequence``, are durable in the segments."""
         with self._lock:
             self._released = max(self._released, sequence)
             kept = [file for file in self._retired if file.last_sequence > sequence]
             freed = [file for file in self._retired if file.last_sequence <= sequence]
-            self._retired, self._free = kept, self._free + freed  # at once: a Ctrl-C between them
+            self._retired, self._free = kept, self._free + freed  # at once, for a Ctrl-C's sake
             self._ended_one = self._ended_one and bool(kept)
 
     @property
     def wants_release(self) -> bool:
-        """Whether files wait for this process to make their records durable in the segments.
+        """Whether files wait for this process to sync their records into the segments.
 
-        Who ended a file does it; another does it for one that is gone, or has no turn.
+        The process that filled a file does so; others step in when it is gone or never writes.
         """
         return len(self._retired) > (0 if self._ended_one else LEFT_FILES_MAX)
 
     @property
     def wants_file(self) -> bool:
-        """Whether a file should be made now, ahead of the writer's need for it."""
+        """Whether a file should be created now, before the writer needs it."""
         current = self._current
         if current is None or self._position * 2 <= current.size or self._preparing:
             return False
@@ -245,13 +246,13 @@ class Wal:
             return not any(file.size >= wanted for file in (*self._free, *self._made))
 
     def claim_file(self) -> bool:
-        """Whether this process is to make a file now; others leave it to this one then."""
+        """Whether this process is to create the next file; others then leave it to this one."""
         if self.wants_file:
             self._preparing = self._claimed = True
         return self._claimed
 
     def prepare_file(self) -> None:
-        """Make the file that was claimed, of zeros, off the path of any writer."""
+        """Create the claimed file, filled with zeros, off every writer's path."""
         current = self._current
         if current is None or not self._claimed:
             return
@@ -263,9 +264,9 @@ class Wal:
             self._claimed = self._preparing = False
 
     def discard(self) -> None:
-        """Remove every file; for who knows that no frame is needed any more.
+        """Remove every file, once no frame is needed any more.
 
-        First an empty frame in a new file says so, durably: a crash in between finds it.
+        An empty frame in a new file says so first, durably, for a crash in between.
         """
         fresh = self._maker.make(FILE_SIZE_MIN, synced=False)
         self._surplus = self._take_all()
@@ -275,7 +276,7 @@ class Wal:
         self._files.sync_directory(self._directory)
 
     def close(self, *, clean: bool) -> None:
-        """Close the files; after a clean close nothing in them is needed and they are removed."""
+        """Close the files and, after a clean close, remove them: nothing in them is needed."""
         everything = self._take_all()
         if clean:
             # The newest first, and durably: what a crash leaves of them, once the clean mark is
@@ -283,7 +284,7 @@ class Wal:
             everything.sort(key=lambda file: file.last_sequence, reverse=True)
             self._remove(everything)
             for _, path in wal_files(self._files, self._directory):
-                self._files.remove(path)  # made by a process that died before it said so
+                self._files.remove(path)  # created by a process that died before it published it
             if everything:
                 self._files.sync_directory(self._directory)
             return
@@ -322,12 +323,12 @@ class Wal:
             usual = FILE_SIZE_MIN if current is None else self._next_size(current)
             wanted = max(size, min(usual, HASTY_SIZE_MAX, FILE_SIZE_MAX))
             chosen = self._maker.make(wanted, synced=False)  # the frame's sync does it
-            self._preparing = self._claimed  # who was to make one did not, or is gone
+            self._preparing = self._claimed  # another process that claimed one has not created it
         self._begin(chosen)
         return chosen
 
     def _begin(self, file: WalFile) -> None:
-        """Append to ``file`` from now on, and tell who may have to look for its first frame."""
+        """Append to ``file`` from now on, and publish that before its first frame."""
         with self._lock:
             if self._current is not None:
                 self._retired.append(self._current)
@@ -340,14 +341,14 @@ class Wal:
         self.on_new_file()
 
     def _is_quick(self) -> bool:
-        """Whether the present file is filling faster than files should."""
+        """Whether the current file is filling faster than files should."""
         return time.monotonic() - self._begun < QUICK_S
 
     def _next_size(self, current: WalFile) -> int:
-        """The size of the file to make ahead: larger while writing is quick.
+        """The size of the next file: larger while writing is fast.
 
-        Small files make every sync of the WAL compete with those that let them be used again. No
-        more than half of what was written, so that a directory of few records stays small.
+        With small files the syncs that free them would compete with those of the WAL. At most half
+        of what was written, so that a directory with few records stays small.
         """
         size = current.size
         if self._is_quick() and size * GROWTH <= self._written // 2:

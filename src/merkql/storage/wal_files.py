@@ -1,4 +1,4 @@
-"""The files of the write-ahead log: made of real zeros under a number that nobody else took."""
+"""Creates and opens the files of the write-ahead log, filled with real zeros."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from merkql.storage import layout
 from merkql.storage.files import Files
 from merkql.storage.shared_state import WalFileState
 
-FILL_BURST = 1 << 20  # zeros are written out in such pieces, beside the syncs of the writer
-ZEROS = bytes(64 << 10)  # larger pieces make each later small overwrite dearer (large folios)
+FILL_BURST = 1 << 20  # written back in pieces, so that the writer's syncs do not wait long
+ZEROS = bytes(64 << 10)  # larger writes make later small overwrites slower (large folios)
 
 
 @dataclass(slots=True)
@@ -26,13 +26,13 @@ class WalFile:
     last_sequence: int = 0
 
     def stated(self, kind: int) -> WalFileState:
-        """What others are told of it."""
+        """The file as the shared state describes it."""
         numbers = (self.first_sequence, self.last_sequence)
         return WalFileState(self.number, kind, self.size, *numbers)
 
 
 class WalFileMaker:
-    """Makes and opens the files of one directory; used by any thread."""
+    """Creates and opens the files of one directory, from any thread."""
 
     def __init__(self, files: Files, directory: str) -> None:
         self.next_number = 1
@@ -41,7 +41,7 @@ class WalFileMaker:
         self._lock = threading.Lock()
 
     def make(self, size: int, *, synced: bool) -> WalFile:
-        """A file of zeros with a durable name; the zeros are durable too when ``synced``."""
+        """A new file of zeros, its name durable; the zeros too if ``synced``."""
         number, path, descriptor = self._create()
         try:
             self._fill(descriptor, size)
@@ -55,12 +55,12 @@ class WalFileMaker:
         return WalFile(number, path, descriptor, size)
 
     def open(self, stated: WalFileState) -> WalFile:
-        """A file that another process made; ``FileNotFoundError`` if it is not there."""
+        """Open a file that another process created; ``FileNotFoundError`` if it is missing."""
         path = layout.wal_file(self._directory, stated.number)
         return WalFile(stated.number, path, self._files.open(path, write=True), stated.size)
 
     def _create(self) -> tuple[int, str, int]:
-        """A new empty file under the next number that no process has taken."""
+        """A new empty file under the next free number."""
         while True:
             with self._lock:
                 number = self.next_number

@@ -1,7 +1,7 @@
-"""Reads the write-ahead log back after a crash: which groups are there, and what is wrong.
+"""Reads the write-ahead log after a crash: which groups it holds, and what is damaged.
 
-Format and the rules this module enforces: docs/formats/frame.md. Changes no file. In memory are, at
-once, the frames that recovery needs and no others.
+Format, and the rules enforced here: docs/formats/frame.md. Changes no file. Holds in memory only
+the frames that recovery needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from merkql.storage.files import Files
 
 logger = logging.getLogger("merkql.recovery")
 _CHUNK_SIZE = 1 << 20
-_SPARSE_SIZE_MIN = 256 << 20  # larger than what we write: holes in it are passed over
+_SPARSE_SIZE_MIN = 256 << 20  # larger than any file we write: its holes are skipped
 
 
 class WalContent(NamedTuple):
@@ -29,7 +29,7 @@ class WalContent(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A sound frame, its sections left where they are."""
+    """Where a sound frame is; its sections are not kept in memory."""
 
     path: str
     frame: frame.Frame
@@ -38,8 +38,8 @@ class _Found(NamedTuple):
 def read_wal(files: Files, directory: str, seed: int) -> WalContent:
     """Every frame that was durable or may have been, in sequence.
 
-    A frame that is not whole ends the log (it was never acknowledged) and is logged. Raises
-    ``CorruptionError`` when a later frame says that the missing one had been durable.
+    A torn frame ends the log and is logged: it was never acknowledged. Raises ``CorruptionError``
+    if a later frame states that the missing one was durable.
     """
     found: dict[int, _Found] = {}
     for _, path in wal_files(files, directory):
@@ -68,15 +68,15 @@ def read_wal(files: Files, directory: str, seed: int) -> WalContent:
 
 
 def keep_wal(files: Files, directory: str) -> None:
-    """Put WAL files aside whose records could not be put where they belong."""
+    """Set WAL files aside whose records could not all be put back into their partitions."""
     for _, path in wal_files(files, directory):
         files.rename(path, path + layout.KEPT_SUFFIX)
-        logger.error("%s: kept aside, not all of its records could be put back", path)
+        logger.error("%s: set aside, not all of its records could be put back", path)
     files.sync_directory(directory)
 
 
 def frames_of(files: Files, path: str, seed: int) -> Iterator[frame.Frame]:
-    """All sound frames of one file, also those behind a damaged one."""
+    """All sound frames of one file, including those after a damaged one."""
     descriptor = files.open(path)
     try:
         end, position = files.size(descriptor), 0
@@ -112,7 +112,7 @@ def _read_again(files: Files, found: _Found, seed: int) -> frame.Frame:
         files.close(descriptor)
     again = frame.decode(data, found.frame.position, seed)
     if again is None:
-        raise CorruptionError(found.path, found.frame.position, "it changes while it is read")
+        raise CorruptionError(found.path, found.frame.position, "it changed while it was read")
     return again
 
 
