@@ -1,10 +1,9 @@
-"""An embedded event log: Kafka's programming model, a merkle tree under every partition.
+"""An embedded event log: Kafka's programming model, with a merkle tree under every partition.
 
-The layout of this package is its architecture (docs/architecture.md has the whole table):
 ``proof`` stands alone; ``errors`` is on it; ``_core`` computes on bytes; ``storage`` alone touches
 files; ``topic``, ``groups``, ``producer`` and ``consumer`` are the model; ``broker`` opens a
-directory and hands them out. This file only names what is public; each name is loaded at its first
-use (PEP 562), so that nobody waits for what they do not use.
+directory and hands them out (the whole table: docs/architecture.md). This file only lists the
+public names; each is loaded at first use (PEP 562), so that an import costs only what it uses.
 """
 
 from importlib import import_module
@@ -103,10 +102,8 @@ __all__ = [
     "WriterTimeoutError",
 ]
 
-_MODULES = (
-    "errors",
-    "proof",
-)  # named `merkql.errors` and `merkql.proof` without an import of their own
+# Usable as `merkql.errors` and `merkql.proof` after `import merkql` alone.
+_MODULES = ("errors", "proof")
 _HOMES = {
     "Broker": "merkql.broker",
     "BrokerConfig": "merkql.broker_config",

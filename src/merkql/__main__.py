@@ -1,4 +1,4 @@
-"""The door of the command: ``merkql``, or ``python -m merkql``. The commands are in merkql.cli."""
+"""Entry point of the command: ``merkql``, or ``python -m merkql``. Commands: merkql.cli."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ENDS: dict[int, int] = {INTERRUPTED: signal.SIGINT, UNREAD: signal.SIGPIPE}
 
 
 def main() -> int:
-    """Run the command with the arguments of this process; its exit status.
+    """Run the command with this process's arguments; returns the exit status.
 
-    Ended by Ctrl-C or by a reader that went away, the process ends by that signal, so that a shell
-    knows: a loop around it stops too.
+    After Ctrl-C, or a broken pipe, the process ends by that signal, so that a shell loop around it
+    stops too.
     """
     received: list[int] = []
-    sys.argv[0] = "merkql"  # what others are told: who writes, who reads
+    sys.argv[0] = "merkql"  # the name other processes see in messages
 
     def end(number: int, _: object) -> None:
         received.append(number)
@@ -29,7 +29,7 @@ def main() -> int:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         for one in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(one) is signal.SIG_DFL:  # ignored is to stay so, as nohup wants
+            if signal.getsignal(one) is signal.SIG_DFL:  # stays ignored under nohup
                 signal.signal(one, end)
         status = run(sys.argv[1:], of_process(os.environ))
     except KeyboardInterrupt:
@@ -38,7 +38,7 @@ def main() -> int:
         number = received[0] if received and status == INTERRUPTED else _ENDS[status]
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left to do leaves no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from what is left to do
     return status
 
 

@@ -1,7 +1,7 @@
-"""Who of a group reads which partition: computed here, on values alone.
+"""Partition assignment of a consumer group: who reads which partition. Pure computation.
 
-Opens no file and reads no clock; merkql.membership keeps the state on disk and finds out who lives.
-Format of the state: docs/formats/group-members.md.
+Opens no file and reads no clock; merkql.membership keeps the state on disk and detects dead
+members. Format of the state: docs/formats/group-members.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STATE_VERSION = 1
 
 
 class TopicShape(NamedTuple):
-    """A topic as far as groups care: which one it is, and how many partitions it has."""
+    """What groups need to know of a topic: its id, and how many partitions it has."""
 
     topic_id: bytes
     partition_count: int
@@ -31,15 +31,17 @@ Topics = Mapping[str, TopicShape]
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a member wants to read: topics by name, existing or not, or all that match a pattern."""
+    """What a member subscribes to: topics by name, existing or not, or by pattern."""
 
     names: frozenset[str] = frozenset()
     pattern: str | None = None
     pattern_flags: int = 0
 
     def covers(self, topic: str) -> bool:
-        """Whether ``topic`` is wanted; a pattern has to match the whole name, and finds no log of
-        erasures: who wants that says so."""
+        """Whether ``topic`` is subscribed to; a pattern must match the whole name.
+
+        A pattern never matches the audit log of erasures, which has to be named.
+        """
         if self.pattern is None:
             return topic in self.names
         if topic == layout.ERASURES_TOPIC:
@@ -54,7 +56,7 @@ def _compiled(pattern: str, flags: int) -> re.Pattern[str]:
 
 @dataclass(slots=True)
 class Member:
-    """A member as the others see it; ``seen``: it took up all it was given until then."""
+    """A member as the others see it; ``seen``: the last generation it has taken up."""
 
     subscription: Subscription
     rebalance_timeout_ms: int
@@ -64,7 +66,7 @@ class Member:
 
 @dataclass(slots=True)
 class Share:
-    """One partition: who holds it, since which generation, and who gets it when it is given up."""
+    """One partition: its holder, since which generation, and who gets it once it is given up."""
 
     topic: str
     holder: str
@@ -75,35 +77,36 @@ class Share:
 
 @dataclass(slots=True)
 class GroupState:
-    """What the members agree on; changed under the group's lock only."""
+    """What the members agree on; changed only under the group's lock."""
 
     generation: int = 0
     members: dict[str, Member] = field(default_factory=dict)
     shares: dict[PartitionKey, Share] = field(default_factory=dict)
 
     def held_by(self, member: str) -> dict[PartitionKey, Share]:
-        """The partitions whose records only this member may hand out."""
+        """The partitions that only this member may hand out records of."""
         return {key: one for key, one in self.shares.items() if one.holder == member}
 
     def next_deadline_ms(self) -> int | None:
-        """When the next partition goes to its heir though nobody gave it up."""
+        """When the next partition changes hands even if its holder keeps it."""
         return min((one.deadline_ms for one in self.shares.values() if one.heir), default=None)
 
 
 def assign(
     subscriptions: Mapping[str, Subscription], topics: Topics
 ) -> dict[PartitionKey, tuple[str, str]]:
-    """The topic and the member of each partition that somebody wants; the same wherever computed.
+    """The topic and the member of each partition that is subscribed to; deterministic.
 
-    Each topic is cut into ranges, one a member that wants it, whose sizes differ by at most one;
-    the larger go to those who have least so far, so that many small topics are shared, too.
+    Each topic is split into ranges, one for each member that subscribes to it, whose sizes differ
+    by at most one; larger ranges go to members that have least so far, so that many small topics
+    are shared evenly too.
     """
     loads = dict.fromkeys(sorted(subscriptions), 0)
     result: dict[PartitionKey, tuple[str, str]] = {}
     for topic in sorted(topics):
         topic_id, count = topics[topic]
         wanting = [member for member in loads if subscriptions[member].covers(topic)]
-        wanting.sort(key=loads.__getitem__)  # stable: equals stay in the order of their names
+        wanting.sort(key=loads.__getitem__)  # stable: ties stay in order of name
         first = 0
         for number, member in enumerate(wanting):
             size = count // len(wanting) + (number < count % len(wanting))
@@ -115,10 +118,10 @@ def assign(
 
 
 def rebalance(state: GroupState, topics: Topics, now_ms: int) -> None:
-    """Begin the next generation: deal the partitions anew among ``state.members``.
+    """Begin the next generation: assign the partitions anew to ``state.members``.
 
-    A partition stays with a member that has taken it up until that member gives it up, or its
-    time for that is over; what nobody alive has taken up changes hands at once.
+    Cooperative: a partition stays with a member that has taken it up until that member gives it up
+    or its timeout ends; one that no live member has taken up changes hands at once.
     """
     state.generation += 1
     subscriptions = {name: member.subscription for name, member in state.members.items()}
@@ -140,7 +143,7 @@ def _next_share(state: GroupState, key: PartitionKey, topic: str, owner: str, no
 
 
 def hand_over(state: GroupState, keys: Iterable[PartitionKey]) -> None:
-    """Give partitions to their heirs: the holder gave them up, or its time is over."""
+    """Give partitions to their next holders: given up, or past the deadline."""
     for key in keys:
         share = state.shares[key]
         if share.heir is not None:
@@ -148,12 +151,12 @@ def hand_over(state: GroupState, keys: Iterable[PartitionKey]) -> None:
 
 
 def overdue(state: GroupState, now_ms: int) -> list[PartitionKey]:
-    """The partitions whose holders had their time to give them up."""
+    """The partitions whose holders are past their deadline to give them up."""
     return [key for key, one in state.shares.items() if one.heir and one.deadline_ms <= now_ms]
 
 
 def shapes_differ(state: GroupState, topics: Topics) -> bool:
-    """Whether topics or partitions came or went since the state was computed."""
+    """Whether topics or partitions were added or removed since the state was computed."""
     members = state.members.values()
     wanted = {
         PartitionKey(shape.topic_id, partition)
@@ -165,7 +168,7 @@ def shapes_differ(state: GroupState, topics: Topics) -> bool:
 
 
 def encode_state(state: GroupState) -> bytes:
-    """The state as JSON; members are named once and numbered from then on."""
+    """The state as JSON; members are listed once and referred to by number."""
     numbers: dict[str | None, int | None] = {
         name: number for number, name in enumerate(state.members)
     }

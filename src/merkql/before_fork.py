@@ -1,13 +1,13 @@
-"""No fork in the middle of an import of ours.
+"""Keeps a fork from happening in the middle of one of our lazy imports.
 
-What few programs need is loaded at its first use, by whichever thread comes there first. A child
-forked in that moment would find the module's import lock taken by a thread that it does not have,
-and wait for it for ever. So the thread that forks loads all of it first; later forks find it there.
+Modules that few programs need are imported at first use, by whichever thread comes first. A child
+forked in that moment would find the import lock held by a thread it does not have, and wait for
+ever. So the forking thread imports all of them first; later forks find them loaded.
 """
 
 from __future__ import annotations
 
-import logging as logging  # its hook is to be registered before ours: see the end
+import logging as logging  # so that its fork hook is registered before ours: see the end
 import os
 from importlib import import_module
 
@@ -34,14 +34,14 @@ LOADED_LATE = (
     "transparency.checkpointer",
     "transparency.publisher",
     "transparency.schedule",
-)  # by methods; a test compares
+)  # the modules imported inside functions; a test compares
 
 
 def load_all() -> None:
-    """Load what is loaded late. Cost: some 30 ms, once."""
+    """Import every lazily loaded module. Cost: some 30 ms, once."""
     for name in LOADED_LATE:
         import_module(f"merkql.{name}")
 
 
-# Hooks run last come, first served; that of `logging` takes a lock which modules want as they load.
+# Hooks run in reverse order; that of `logging` takes a lock that importing our modules needs.
 os.register_at_fork(before=load_all)

@@ -1,4 +1,4 @@
-"""The broker: one data directory, opened. It owns the topics and hands out what uses them."""
+"""The broker: one open data directory. Owns its topics and creates producers and consumers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from merkql import before_fork as before_fork  # for what it registers
+from merkql import before_fork as before_fork  # registers a fork hook
 from merkql.broker_config import BrokerConfig, BrokerOptions, check_options
 from merkql.producer import Producer
 from merkql.storage import layout
@@ -39,9 +39,10 @@ Opened = TypeVar("Opened", Producer, "Consumer")
 class Broker:
     """An open data directory. Safe to share between threads; close it, or use ``with``.
 
-    ``open`` makes one. Closing ends its producers and consumers and the directory can be opened
-    again at once. One that is only dropped loses nothing that was acknowledged. It stays with the
-    process that opened it: a forked child is told ``ClosedError``, and opens the directory itself.
+    Made by ``open``. Closing it closes its producers and consumers; the directory can be opened
+    again at once. Dropping it unclosed loses nothing that was acknowledged. It belongs to the
+    process that opened it: in a forked child it raises ``ClosedError``, and the child opens the
+    directory itself.
     """
 
     def __init__(self, config: BrokerConfig, files: Files | None = None) -> None:
@@ -80,7 +81,7 @@ class Broker:
             self._engine.abandon()
             self.closed = True
             raise
-        # Told when it is dropped, and at the end of the program, too.
+        # Warns when the broker is dropped unclosed, also at exit.
         self._unclosed = weakref.finalize(self, _warn_unclosed, self._engine)
         self._checkpoints.start(
             records=config.checkpoint_records, seconds=config.checkpoint_seconds
@@ -90,12 +91,12 @@ class Broker:
     def open(
         cls, path: str | os.PathLike[str] | BrokerConfig, **options: Unpack[BrokerOptions]
     ) -> Broker:
-        """Open a data directory, making it if it is new or empty; options as ``BrokerConfig`` has.
+        """Open a data directory, creating it if it is new or empty; options as in ``BrokerConfig``.
 
-        Any number of processes may have it open and write. After a crash this puts the log right
-        first. Raises ``DirectoryLockedError`` when another broker has it for itself, or is there
-        and this one is to be ``exclusive``, ``FormatError`` for a directory that is not ours or of
-        a newer format, ``CorruptionError`` when the write-ahead log is damaged.
+        Any number of processes may have it open and write. After a crash this recovers the log
+        first. Raises ``DirectoryLockedError`` if another broker is exclusive, or if this one is to
+        be ``exclusive`` and another is open; ``FormatError`` for a directory that is not ours or
+        has a newer format; ``CorruptionError`` if the write-ahead log is damaged.
         """
         if isinstance(path, BrokerConfig):
             if options:
@@ -108,10 +109,10 @@ class Broker:
     def temporary(cls, **options: Unpack[BrokerOptions]) -> Broker:
         """A broker on a directory of its own that is removed when it closes: for tests.
 
-        Nothing is synced to the disk and topics have durability ``"disk"`` by default.
+        Nothing is synced to disk, and topics have durability ``"disk"`` by default.
         """
         check_options(options, BrokerOptions)
-        import tempfile  # dear to import, and needed here alone
+        import tempfile  # slow to import and needed only here
 
         path = tempfile.mkdtemp(prefix="merkql-")
         options.setdefault("default_durability", "disk")
@@ -125,12 +126,12 @@ class Broker:
         return broker
 
     def producer(self, *, partitioner: Partitioner | None = None) -> Producer:
-        """A new producer; ``partitioner(key, count)`` says which partition a key goes to."""
+        """A new producer; ``partitioner(key, count)`` returns the partition of a key."""
         return self._register(Producer(self, partitioner))
 
     def consumer(self, group_id: str, **options: Unpack[ConsumerOptions]) -> Consumer:
-        """A new member of the consumer group; ``Consumer`` says what the options mean."""
-        from merkql.consumer import Consumer  # here: who only writes does not wait for it
+        """A new member of the consumer group; options as in ``Consumer``."""
+        from merkql.consumer import Consumer  # here, so that writers do not pay for the import
         from merkql.consumer_arguments import ConsumerOptions
 
         check_options(options, ConsumerOptions)
@@ -150,15 +151,15 @@ class Broker:
         erasable: bool = False,
         checkpoints: CheckpointSchedule | None = None,
     ) -> Topic:
-        """Create a topic; durable when it returns. What is not given is as the broker's default.
+        """Create a topic; durable when it returns. Options not given are the broker's defaults.
 
         ``durability``: ``"fsync"`` survives power loss, ``"disk"`` the death of the process.
-        ``segment_bytes``: where a segment ends and the largest record, in bytes;
-        ``segment_age_ms``: it also ends when a record is so much younger than its first.
-        ``erasable``: single records can be erased. Each has a salt of 16 bytes under its digest, so
-        that nobody can guess the record from the digest that stays.
-        ``checkpoints``: when a broker with a signing key signs by itself, if not as it was opened.
-        Raises ``TopicExistsError``.
+        ``segment_bytes``: the size at which a segment ends, in bytes, and the largest record;
+        ``segment_age_ms``: it also ends once a record is that much younger than its first.
+        ``erasable``: single records can be erased later; each gets a salt of 16 bytes under its
+        digest, so that nobody can guess the record from the digest that remains. ``checkpoints``:
+        when a broker with a signing key signs automatically, if not as it was opened. Raises
+        ``TopicExistsError``.
         """
         default = self._defaults
         config = TopicConfig(
@@ -183,7 +184,7 @@ class Broker:
         return self._topics.get(name)
 
     def topics(self, *, internal: bool = False) -> list[str]:
-        """The names of all topics, sorted; with ``internal`` the log of erasures among them."""
+        """The names of all topics, sorted; ``internal`` includes the audit log of erasures."""
         self._engine.check_open()
         return self._topics.names(internal=internal)
 
@@ -195,19 +196,19 @@ class Broker:
         return list_groups(self._engine.pool.files, self._groups_directory)
 
     def apply_retention(self) -> int:
-        """Apply every topic's retention now; the bytes freed on disk."""
+        """Apply every topic's retention now; returns the bytes freed on disk."""
         return self._topics.apply_retention()
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """The threads that work for this broker now; none after ``close``."""
+        """The threads working for this broker now; none after ``close``."""
         return [thread for thread in self._engine.threads if thread.is_alive()]
 
     def close(self) -> None:
-        """End producers and consumers, make everything durable, free the directory.
+        """Close producers and consumers, make everything durable, release the directory.
 
-        Closing twice is fine. Raises what closing a consumer or the last sync raised, after the
-        directory is free all the same.
+        Closing twice is fine. An error of a consumer's close or of the last sync is raised once the
+        directory is released.
         """
         if self._engine.disowned:  # the lock may be held by a thread of the parent
             self.closed = True
@@ -280,7 +281,7 @@ class Broker:
 
 
 def _warn_unclosed(engine: Engine) -> None:
-    """Say that nobody closed a broker, and what is lost by that, if it was not closed."""
+    """Warn that a broker was not closed, and of what that loses."""
     if engine.closed_reason:
         return
     count = engine.committer.queued_records if engine.committer is not None else 0
@@ -294,14 +295,14 @@ def _warn_unclosed(engine: Engine) -> None:
 
 
 def _remove_temporary(path: str, process: int) -> None:
-    """Remove a temporary broker's directory, unless this is a forked child of who made it."""
+    """Remove a temporary broker's directory, unless this is a forked child."""
     files = VolatileFiles()
     if os.getpid() == process and files.status(path) is not None:
         remove_tree(files, path)
 
 
 def _apply_retention(reference: weakref.ref[Broker]) -> None:
-    """In the background, by a thread that must not keep a dropped broker."""
+    """Called by the maintenance thread, which must not keep a dropped broker alive."""
     broker = reference()
     if broker is not None and not broker.closed:
         broker.apply_retention()

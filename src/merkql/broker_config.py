@@ -1,4 +1,4 @@
-"""How a data directory is opened, and the check of what callers say about it."""
+"""How a data directory is opened, and the checks of what callers pass for it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 class BrokerConfig:
     """How a data directory is opened.
 
-    ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` are
-    for topics created without saying otherwise. ``read_only``: read beside a writer in another
-    process, change nothing but groups. ``exclusive``: keep the writer role for life; no other
-    broker may then be open to write. ``writer_timeout``: how long, in seconds, a write waits for
-    another process to give the writer role up before it raises ``WriterTimeoutError``.
+    ``default_partitions``, ``compression``, ``default_retention`` and ``default_durability`` apply
+    to topics created without their own. ``read_only``: read beside writers in other processes; only
+    groups are changed. ``exclusive``: hold the writer role until closed, so that no other broker
+    can be open to write. ``writer_timeout``: how long a write waits for another process to release
+    the writer role, in seconds, before it raises ``WriterTimeoutError``.
 
-    ``signing_key``: the file of a key that ``merkql keygen`` made (several while one follows
-    another); each partition's checkpoints are signed with it on request, at close, and in the
-    background every ``checkpoint_records`` records or ``checkpoint_seconds`` seconds.
+    ``signing_key``: a key file made by ``merkql keygen`` (several during a key change). Each
+    partition's checkpoints are signed with it on request, at close, and in the background every
+    ``checkpoint_records`` records or ``checkpoint_seconds`` seconds.
     """
 
     path: str | os.PathLike[str]
@@ -71,7 +71,7 @@ class BrokerConfig:
         _check_choice("compression", self.compression, COMPRESSIONS)
 
     def topic_config(self) -> TopicConfig:
-        """The configuration of a topic that is created without saying otherwise."""
+        """The configuration of a topic created without its own."""
         return TopicConfig(
             partitions=self.default_partitions,
             retention=self.default_retention,
@@ -81,7 +81,7 @@ class BrokerConfig:
 
 
 class BrokerOptions(TypedDict, total=False):
-    """The fields of ``BrokerConfig`` but for ``path``, as keyword arguments."""
+    """The fields of ``BrokerConfig`` except ``path``, as keyword arguments."""
 
     default_partitions: int
     auto_create_topics: bool
@@ -97,7 +97,7 @@ class BrokerOptions(TypedDict, total=False):
 
 
 def check_options(given: Iterable[str], options: type) -> None:
-    """Refuse what is not a key of ``options``, a ``TypedDict``, with a message that lists them."""
+    """Refuse keys that ``options``, a ``TypedDict``, does not have, listing those it has."""
     known = options.__annotations__
     for name in given:
         if name not in known:

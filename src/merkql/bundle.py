@@ -1,7 +1,7 @@
-"""Evidence bundles: one zip file with all that a stranger needs to check some records.
+"""Evidence bundles: one zip file with all that an outsider needs to check some records.
 
-Packs what others collected and gives back what is inside; the same input makes the same bytes.
-Opens no file but those of this package. Format: docs/formats/evidence.md.
+Packs given files and unpacks them; the same input gives the same bytes. Opens no files but this
+package's own. Format: docs/formats/evidence.md.
 """
 
 from __future__ import annotations
@@ -15,17 +15,10 @@ from merkql.proof import ProofError, judge
 
 RANGE, RECORDS, ENTRIES = "range.json", "records.jsonl", "entries.txt"
 CHECKPOINT, TIMESTAMP = "checkpoint.txt", "checkpoint-{}.tsr"
-EVIDENCE = (RANGE, RECORDS, ENTRIES, CHECKPOINT)  # what there is to check
-_TOOLS = ("proof.py", "verify.html")  # what it can be checked with
-# What zipfile raises at damage beyond an error of its own: what it does not catch.
-_DAMAGED = (
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+EVIDENCE = (RANGE, RECORDS, ENTRIES, CHECKPOINT)  # the files to check
+_TOOLS = ("proof.py", "verify.html")  # the programs that check them
+# What zipfile raises for damaged archives, besides its own BadZipFile.
+_DAMAGED = (zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 
@@ -66,11 +59,11 @@ That what was recorded is true. That nothing else was recorded elsewhere. Who se
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """A zip archive of the files and of the programs that check them, byte for byte determined.
+    """A zip archive of the files and the programs that check them; deterministic.
 
-    Raises ``ProofError`` unless they prove what they are about.
+    Raises ``ProofError`` unless the proof holds.
     """
-    import zipfile  # both dear to import, and needed here alone
+    import zipfile  # both slow to import and needed only here
     from importlib import resources
 
     judge([files[name] for name in EVIDENCE if name in files], (), ())
@@ -86,7 +79,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
-    """What is to be checked in a bundle, by name; raises ``ProofError`` if it is none."""
+    """The files to check, by name; raises ``ProofError`` if it is not a bundle."""
     import zipfile
 
     try:

@@ -1,6 +1,6 @@
-"""Checks proofs in the core, several times as fast as ``merkql.proof``.
+"""Checks proofs in compiled code, several times as fast as ``merkql.proof``.
 
-It only ever says yes; where it does not, ``merkql.proof`` decides, which also says why.
+It can only confirm: a proof it does not confirm is left to ``merkql.proof``, which explains why.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from merkql._core.sha256 import leaf_hashes
 
 
 def surely_holds(proof: Any, record: Any, root: bytes | None) -> bool:
-    """Whether all is right, and of the very types that proofs are made of.
+    """Whether everything matches, and has exactly the types that proofs are made of.
 
-    Cost: 3 µs for a tree of ten million records.
+    Cost: 3 µs in a tree of ten million records.
     """
     try:
         return _holds(proof, record, root)
@@ -42,9 +42,9 @@ def _holds(proof: Any, record: Any, root: bytes | None) -> bool:
 
 
 def range_surely_holds(proof: Any, records: Sequence[Any], root: bytes | None) -> bool:
-    """Likewise for all the records that a range proof is about.
+    """The same for all the records of a range proof.
 
-    Cost: 0.4 µs a small record.
+    Cost: 0.4 µs per small record.
     """
     try:
         return _range_holds(proof, records, root)

@@ -1,6 +1,6 @@
-"""Door 2: reads records of topics as a member of a group, or of partitions chosen by hand.
+"""The consumer: reads records as a member of a group, or of partitions assigned by hand.
 
-Positions and fetching: merkql.positions. What is read and what becomes of it: merkql.subscription.
+Positions and fetching: merkql.positions. Subscriptions, rebalances, commits: merkql.subscription.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ WAIT_SLICE_S = 0.1  # between looks at the group while waiting
 
 
 class Consumer:
-    """Hands out the records of the partitions that fall to it, in order within each partition.
+    """Reads the partitions assigned to it, in order within each partition.
 
-    Made by ``Broker.consumer``. Belongs to one thread at a time: only ``close`` and ``wakeup`` may
-    be called from another, everything else raises ``RuntimeError`` then. At least once: records
-    handed out and not committed are handed out again, to whoever has the partition next.
+    Made by ``Broker.consumer``. For one thread at a time: from another, only ``close`` and
+    ``wakeup`` may be called; anything else raises ``RuntimeError``. At least once: records that
+    were handed out and not committed are handed out again, to whichever member has the partition
+    next.
 
-    ``auto_commit``: each ``poll`` commits what the one before it handed out, ``close`` the rest.
-    ``offset_reset``: where a group begins that has committed nothing, and goes on when retention
-    overtook it: ``"earliest"``, ``"latest"`` (as of ``subscribe``), or ``"none"``, which raises
-    ``NoOffsetError``. ``max_records``: of one ``poll``, unless it says otherwise; no limit by
-    default. ``fetch_max_bytes``: about how many bytes, decompressed, one ``poll`` reads.
-    ``on_gap(partition, position, next)``: told when the position moved over records that are gone.
-    ``rebalance_timeout``: how long, in seconds, a member waits for one that does not give way.
-    ``max_poll_interval``: after how many seconds without a ``poll`` it is put out of the group.
-    ``verify``: hand out no record that is not proved against a checkpoint from elsewhere: a
-    ``Policy``, or a mapping of (topic, partition) to ``(size, root)``. Records past that wait for
-    the next checkpoint; a wrong one is ``UnprovenRecordError``. Cost: 0.6 µs a small record.
+    ``auto_commit``: each ``poll`` commits what the previous one returned, ``close`` the rest.
+    ``offset_reset``: where to start without a committed offset, and to continue when retention
+    removed the position: ``"earliest"``, ``"latest"`` (as of ``subscribe``), or ``"none"``, which
+    raises ``NoOffsetError``. ``max_records``: the default limit of one ``poll``.
+    ``fetch_max_bytes``: about how many bytes, decompressed, one ``poll`` reads. ``on_gap(partition,
+    position, next)``: called when the position skips records that are gone. ``rebalance_timeout``:
+    how long, in seconds, other members wait for this one to give up a partition.
+    ``max_poll_interval``: after how many seconds without a ``poll`` it is removed from the group.
+    ``verify``: return no record that is not proved against a trusted checkpoint: a ``Policy``, or a
+    mapping of (topic, partition) to ``(size, root)``. Records past that checkpoint wait for the
+    next one; a record that does not match raises ``UnprovenRecordError``. Cost: 0.6 µs per small
+    record.
     """
 
     def __init__(
@@ -97,8 +99,8 @@ class Consumer:
         self._polling = False
         self._woken = False
         self._closed = False
-        self._round = 0  # of fetches and moves: an iteration over an older one fetches anew
-        self._error: Exception | None = None  # met while others had records; the next poll says it
+        self._round = 0  # incremented by fetches and seeks: a loop over an older one fetches anew
+        self._error: Exception | None = None  # of one partition; raised by the next poll
 
     @property
     def group_id(self) -> str:
@@ -119,9 +121,10 @@ class Consumer:
     ) -> None:
         """Join the group for these topics, or for all whose whole name the pattern matches.
 
-        Topics need not exist yet; new ones and new partitions are picked up. Replaces an earlier
-        subscription. Partitions come with the next ``poll``: ``on_assign`` is then called with
-        those gained; ``on_revoke`` before some are given up, the place to commit what is done.
+        Topics need not exist yet; new topics and partitions are picked up. Replaces an earlier
+        subscription. Partitions are assigned by the next ``poll``: it then calls ``on_assign`` with
+        those gained. ``on_revoke`` is called before partitions are given up: the place to commit
+        finished work.
         """
         subscription = arguments.subscription(topics)
         arguments.callback("on_assign", on_assign)
@@ -133,8 +136,8 @@ class Consumer:
     def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Read exactly these partitions, without becoming a member of the group.
 
-        What others of the group read does not matter; commits are the group's all the same.
-        Raises ``UnknownTopicError`` or ``UnknownPartitionError``.
+        What members of the group read does not matter; commits are the group's all the same. Raises
+        ``UnknownTopicError`` or ``UnknownPartitionError``.
         """
         names = arguments.partitions(partitions)
         with self._guard:
@@ -142,7 +145,7 @@ class Consumer:
             self._reading.assign(names)
 
     def unsubscribe(self) -> None:
-        """Leave the group and read nothing; as ``close`` does, but for good to go on."""
+        """Leave the group and read nothing, as ``close`` does; the consumer stays usable."""
         with self._guard:
             self._round += 1
             self._reading.leave(commit=self._auto_commit)
@@ -156,12 +159,12 @@ class Consumer:
     # Reading
 
     def poll(self, timeout: float | None = 0.0, max_records: int | None = None) -> list[Record]:
-        """Records that are there, or the first to arrive within ``timeout`` seconds.
+        """Available records, or the first to arrive within ``timeout`` seconds.
 
-        ``None`` waits without end. Empty when the time is over, or on ``wakeup`` or ``close``.
-        All partitions that have records get their share of ``fetch_max_bytes``, in turn. Damage in
-        one does not keep the others' records back: it is raised when there are none, else by the
-        next ``poll``, until the partition is paused or repaired.
+        ``None`` waits without a limit. Empty after the timeout, or on ``wakeup`` or ``close``. All
+        partitions with records get a share of ``fetch_max_bytes``, in turn. Damage in one partition
+        does not hold the others' records back: it is raised once there are none, else by the next
+        ``poll``, until the partition is paused or repaired.
         """
         wait = arguments.seconds_to_wait(timeout)
         limit = self._max_records
@@ -178,7 +181,7 @@ class Consumer:
     def __iter__(self) -> Iterator[Record]:
         """Records without end; ``close`` or ``wakeup`` from another thread ends the loop.
 
-        A record counts as handed out when the loop gets it.
+        A record counts as handed out when the loop receives it.
         """
         self._check_open()
         while True:
@@ -195,18 +198,18 @@ class Consumer:
                 place.position = place.handed_out = record.offset + 1
                 yield record
                 if self._round != current or self._clock() >= until:
-                    break  # slow work must not keep the group waiting; the rest is fetched anew
+                    break  # slow work must not delay the group; the rest is fetched again
 
     def wakeup(self) -> None:
-        """End a ``poll`` or iteration that waits, or the next one that would. From any thread.
+        """End a waiting ``poll`` or iteration, else the next one that would wait. From any thread.
 
-        A ``poll`` that finds records, or has no time to wait, leaves it to the one after it.
+        A ``poll`` that finds records, or does not wait, leaves it for the next one.
         """
         self._woken = True
         self._arrivals.wake()
 
     def _next_chunks(self, wait: float, limit: int) -> list[Chunk]:
-        """Follow the group, fetch; wait and do so again until there is something, or enough."""
+        """Follow the group and fetch; wait and repeat until there are records or time is up."""
         if self._polling:
             raise RuntimeError("poll was called by a callback of poll")
         try:
@@ -245,10 +248,10 @@ class Consumer:
         return chunks
 
     def commit_sync(self, offsets: Mapping[tuple[str, int], int] | None = None) -> None:
-        """Commit the positions of all partitions read here, or the given next offsets to read.
+        """Commit the positions of all assigned partitions, or the given next offsets to read.
 
         Durable when it returns, whatever the topics' durability: one write, one sync. Raises
-        ``StaleGenerationError`` when a partition belongs to another member by now, and
+        ``StaleGenerationError`` if a partition belongs to another member now, and
         ``OffsetOutOfRangeError`` for an offset past the end; nothing is committed then.
         """
         with self._guard:
@@ -262,19 +265,19 @@ class Consumer:
             return None if known is None else known.offset
 
     def position(self, partition: tuple[str, int]) -> int:
-        """The next offset that will be handed out of a partition read here."""
+        """The next offset that will be handed out of an assigned partition."""
         with self._guard:
             return self._positions.position(self._place(partition))
 
     def lag(self) -> dict[TopicPartition, int]:
-        """For each partition read here, how many records there are still to read."""
+        """For each partition assigned, how many records remain to be read."""
         with self._guard:
             return {one.name: self._positions.lag(one) for one in self._positions.places.values()}
 
     def seek(self, partition: tuple[str, int], offset: int) -> None:
-        """Go on from ``offset``; raises ``OffsetOutOfRangeError`` for one past the end.
+        """Continue from ``offset``; raises ``OffsetOutOfRangeError`` for one past the end.
 
-        Nothing is committed by it. An offset below the start is a gap for the next ``poll``.
+        Commits nothing. An offset below the start is a gap, which the next ``poll`` reports.
         """
         with self._guard:
             place = self._place(partition)
@@ -282,19 +285,19 @@ class Consumer:
             self._move([(place, offset)])
 
     def seek_to_beginning(self, *partitions: tuple[str, int]) -> None:
-        """Go to the first record kept, in these partitions or in all read here."""
+        """Continue from the first record kept, in these partitions or in all assigned."""
         with self._guard:
             places = self._places(partitions)
             self._move([(place, place.partition.start_offset) for place in places])
 
     def seek_to_end(self, *partitions: tuple[str, int]) -> None:
-        """Go behind the last record there is now, in these partitions or in all read here."""
+        """Continue after the last record, in these partitions or in all assigned."""
         with self._guard:
             places = self._places(partitions)
             self._move([(place, place.partition.end_offset) for place in places])
 
     def seek_to_time(self, timestamp_ms: int, *partitions: tuple[str, int]) -> None:
-        """Go to the first record at or after a time (ms since 1970, UTC), or behind the last."""
+        """Continue from the first record at or after a time (ms since 1970, UTC), or the end."""
         arguments.integer("a timestamp", timestamp_ms)
         with self._guard:
             moves = []
@@ -304,16 +307,16 @@ class Consumer:
             self._move(moves)
 
     def pause(self, *partitions: tuple[str, int]) -> None:
-        """Hand out nothing of these partitions, or of all read here, until ``resume``."""
+        """Return no records of these partitions, or of all assigned, until ``resume``."""
         self._set_paused(partitions, paused=True)
 
     def resume(self, *partitions: tuple[str, int]) -> None:
-        """Go on with these partitions, or with all read here."""
+        """Resume these partitions, or all assigned."""
         self._set_paused(partitions, paused=False)
 
     @property
     def paused(self) -> frozenset[TopicPartition]:
-        """The partitions read here that are paused."""
+        """The assigned partitions that are paused."""
         with self._guard:
             places = self._positions.places.values()
             return frozenset(place.name for place in places if place.paused)
@@ -343,7 +346,7 @@ class Consumer:
     def close(self) -> None:
         """Commit what was handed out, if ``auto_commit``, and leave the group. From any thread.
 
-        A ``poll`` that waits in another thread returns first. Closing twice is fine.
+        Waits for a ``poll`` in another thread to return. Closing twice is fine.
         """
         self._close(commit=self._auto_commit)
 
@@ -381,7 +384,7 @@ class Consumer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close; after an exception without committing, as nobody knows how far the work got."""
+        """Close; after an exception without a commit, as nobody knows how far the work got."""
         self._close(commit=self._auto_commit and error is None)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What callers may give a consumer: each check names the argument, what came, and the way out."""
+"""Checks what callers pass to a consumer: each error names the argument, its value and the fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from merkql.storage.arguments import check_seconds
 if TYPE_CHECKING:
     from merkql.proved_reading import ProvedReading, Verify
 
-COUNT_MAX = 1 << 31  # of records or bytes in one call: more is no limit either
+COUNT_MAX = 1 << 31  # records or bytes of one call: practically no limit
 OnChange = Callable[[list[TopicPartition]], object]
 OnGap = Callable[[TopicPartition, int, int], object]
 _Callback = TypeVar("_Callback", bound="Callable[..., object] | None")
@@ -120,9 +120,9 @@ def subscription(topics: Iterable[str] | re.Pattern[str]) -> Subscription:
 
 
 def proving(verify: Verify | None) -> ProvedReading | None:
-    """What reads for a consumer that has to prove what it hands out."""
+    """Reads for a consumer that must prove what it returns; None without ``verify``."""
     if verify is None:
         return None
-    from merkql.proved_reading import ProvedReading  # few need it, and all that it imports
+    from merkql.proved_reading import ProvedReading  # here, as few consumers need it
 
     return ProvedReading(verify)

@@ -1,9 +1,9 @@
-"""Erasing records of any topic, whole or not at all, and the log of who erased what.
+"""Erases records of any topic, all or nothing, and keeps the audit log of erasures.
 
-Made ready; written down durably in ``erasing``; destroyed in the segments, with the salts, in the
-write-ahead log; told in the topic ``__erasures``; struck from ``erasing``. Whatever cuts this short
-after the second step, the next to open the directory, or to erase, goes on from there.
-What is destroyed and how: merkql.storage.erasure.
+The steps: prepare; write the intent durably to ``erasing``; destroy the records in segments, salts
+and WAL; append to the topic ``__erasures``; remove ``erasing``. Interrupted after the second step,
+it is completed by the next open or the next erasure. What is destroyed, and how:
+merkql.storage.erasure.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ logger = logging.getLogger("merkql.recovery")
 
 
 class TopicHolder(Protocol):
-    """What is asked of who knows the topics."""
+    """What erasing needs of the topic table."""
 
     def topics(self) -> list[Topic]:
-        """All of them."""
+        """All topics."""
 
     def get(self, name: str) -> Topic:
         """The topic of that name; ``UnknownTopicError`` if there is none."""
 
     def ensure_internal(self, name: str, *, leads: bool = False) -> Topic:
-        """A topic of ours, made if need be; ``leads``: by who has the lead."""
+        """An internal topic, created if needed; ``leads``: the caller holds the lead."""
 
 
 class Erasures:
@@ -63,22 +63,22 @@ class Erasures:
     def __init__(self, engine: Engine, table: TopicHolder) -> None:
         self._engine = engine
         self._table = table
-        self._lock = threading.Lock()  # of who reads the log
+        self._lock = threading.Lock()  # held while the audit log is read
         self._logged: dict[tuple[str, int], set[int]] = {}
-        self._read_to = (b"", 0)  # of which log, and how far
+        self._read_to = (b"", 0)  # topic id of the audit log, and the offset read up to
 
     def erase(
         self, topic: Topic, partitions: Iterable[int], choose: Choice, reason: Reason
     ) -> dict[int, list[int]]:
-        """Destroy records of a topic, those that ``choose`` says of each of these partitions.
+        """Erase the records that ``choose`` returns for each of these partitions.
 
-        What was destroyed now, by partition. ``choose`` is asked while nothing is written.
+        Returns the offsets erased now, by partition. ``choose`` is called while nothing is written.
         """
         engine = self._engine
         engine.check_writable()
         if not topic.config.erasable:
             raise NotErasableError(topic.name)
-        self._table.ensure_internal(layout.ERASURES_TOPIC)  # before: it takes the lead itself
+        self._table.ensure_internal(layout.ERASURES_TOPIC)  # first, as it takes the lead itself
         with engine.exclusive():
             if topic.deleted:
                 raise UnknownTopicError(topic.name, "it was deleted")
@@ -102,9 +102,9 @@ class Erasures:
         return {one.log.id.index: one.offsets for one in needed}
 
     def finish(self) -> None:
-        """Go on with what was begun and cut short; by who has the lead.
+        """Complete erasures that were interrupted; for a holder of the lead.
 
-        What cannot be finished, for damage, is said in the log, and stays to be.
+        Those that damage prevents are logged and stay to be completed.
         """
         engine = self._engine
         files, root = engine.pool.files, engine.root
@@ -122,7 +122,7 @@ class Erasures:
         for (topic_id, partition), group in groups.items():
             topic = self._topic_of(topic_id)
             if topic is None:
-                continue  # deleted since, with all it held
+                continue  # deleted since, with all its records
             try:
                 offsets = [offset for one in group for offset in one.all_offsets()]
                 prepared.append(self._prepare(topic, partition, lambda _, log, o=offsets: o))  # type: ignore[misc]
@@ -134,14 +134,14 @@ class Erasures:
             write_erasing(files, root, stuck)
 
     def logged(self, topic_id: bytes, partition: int) -> set[int]:
-        """The offsets of a partition that were erased, or are being, as the log has it."""
-        found = self.pending(topic_id, partition)  # first: from there it goes into the log
+        """The offsets of a partition that were erased, or are being, per the audit log."""
+        found = self.pending(topic_id, partition)  # first: from there they move to the log
         with self._lock:
             self._read_log()
             return found | self._logged.get((topic_id.hex(), partition), set())
 
     def pending(self, topic_id: bytes, partition: int) -> set[int]:
-        """Those that are being erased now, or wait to be."""
+        """The offsets whose erasure is in progress or waiting."""
         found: set[int] = set()
         for record in read_erasing(self._engine.pool.files, self._engine.root):
             if (record.topic_id, record.partition) == (topic_id.hex(), partition):
@@ -180,7 +180,7 @@ class Erasures:
         ]
 
     def _carry_out(self, prepared: list[Erasure], records: list[ErasureRecord]) -> None:
-        """Destroy, tell, and strike; each step may be done again."""
+        """Destroy, log, and remove the intent; each step may be repeated."""
         engine = self._engine
         for erasure in prepared:
             erasure.carry_out()
@@ -195,7 +195,7 @@ class Erasures:
         remove_erasing(engine.pool.files, engine.root)
 
     def _tell(self, records: list[ErasureRecord]) -> None:
-        """Append them to the log, unless they are its last records already."""
+        """Append to the audit log, unless these are its last records already."""
         if not records:
             return
         topic = self._table.ensure_internal(layout.ERASURES_TOPIC, leads=True)
@@ -215,7 +215,7 @@ class Erasures:
             raise request.error
 
     def _read_log(self) -> None:
-        """Take in what the log has that was not read yet."""
+        """Read the part of the audit log that was not read yet."""
         try:
             topic = self._table.get(layout.ERASURES_TOPIC)
         except UnknownTopicError:
@@ -244,7 +244,7 @@ class Process(TypedDict):
 
 
 def process() -> Process:
-    """This one."""
+    """This process."""
     uid = os.geteuid()
     try:
         user = pwd.getpwuid(uid).pw_name

@@ -1,23 +1,23 @@
 """Every error merkql raises on purpose.
 
-    MerkqlError
+MerkqlError
     ├── CorruptionError          bytes on disk are wrong
     │   └── HistoryError         the log contradicts a checkpoint that it signed
-    ├── DirectoryLockedError     another broker holds this directory for itself
+    ├── DirectoryLockedError     another broker holds this directory exclusively
     ├── WriterTimeoutError       another process kept the writer role for too long
-    ├── FormatError              the directory is not a data directory of ours, or of a newer format
-    ├── NoSigningKeyError        a checkpoint was asked of a broker without a key
-    ├── ReadOnlyError            a write was asked of a broker that was opened read-only
+    ├── FormatError              the directory is not a data directory, or has a newer format
+    ├── NoSigningKeyError        a checkpoint was requested from a broker without a key
+    ├── ReadOnlyError            a write was requested from a broker opened read-only
     ├── WriterFailedError        a sync failed earlier: nothing is written until a reopen
     ├── ClosedError              the broker, producer or consumer is closed
     ├── UnknownTopicError · UnknownPartitionError · TopicExistsError
     ├── OffsetOutOfRangeError    no such record, or no longer
-    ├── UnprovenRecordError      a record is not the one under the checkpoint that is trusted
+    ├── UnprovenRecordError      a record does not match the trusted checkpoint
     ├── NoOffsetError            nothing committed and ``offset_reset="none"``
-    ├── NotErasableError         a record of a topic that was not created for it was to be erased
+    ├── NotErasableError         erasing a record of a topic not created as erasable
     ├── RecordTooLargeError      a record does not fit a segment
     ├── StaleGenerationError     the group has moved on since this member last polled
-    ├── GroupLockedError         another process does not let go of the group's lock
+    ├── GroupLockedError         another process does not release the group's lock
     └── ProofError               a proof does not hold (a ValueError: ``merkql.proof`` stands alone)
 
 ``OSError`` passes through untouched; wrong arguments raise ``TypeError`` or ``ValueError``.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """``ProofError``, loaded by who asks for it: ``merkql.proof`` loads what only it needs."""
+    """``ProofError``, imported on demand, as ``merkql.proof`` is slow to import."""
     if name != "ProofError":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from merkql.proof import ProofError
@@ -42,21 +42,21 @@ def __getattr__(name: str) -> object:
 
 
 class MerkqlError(Exception):
-    """The base of every error below."""
+    """The base class of merkql's errors."""
 
 
 Raised = TypeVar("Raised", bound=BaseException)
 
 
 def again(error: Raised) -> Raised:
-    """The same error to be raised once more: one that is kept would gather every traceback."""
+    """A copy of a stored error to raise: raising the same one again would collect tracebacks."""
     fresh = copy.copy(error)
     fresh.__cause__ = error.__cause__
     return fresh.with_traceback(error.__traceback__)
 
 
 class CorruptionError(MerkqlError):
-    """Bytes on disk are wrong: the file, the position and what is wrong with it are attributes.
+    """Bytes on disk are wrong: file, position and reason are attributes.
 
     The rest of the partition, and every other partition, stays readable. Restore the file from a
     copy, or read what is intact with :meth:`merkql.Partition.salvage`.
@@ -73,16 +73,16 @@ class CorruptionError(MerkqlError):
 
 
 class HistoryError(CorruptionError):
-    """The log contradicts a checkpoint that it signed: records are missing, or others are there.
+    """The log contradicts a checkpoint that it signed: records are missing, or differ.
 
-    Nothing is written to the partition any more, and nothing signed: a second history could not
-    be told from a forgery. Reading works. Put the newest copy of the directory back; a log that is
-    lost for good goes on as a new topic, with its past as evidence.
+    Nothing more is written to the partition or signed for it, because a second history could not be
+    told from a forgery. Reading works. Put the newest copy of the directory back; a log that is
+    lost for good continues as a new topic, with its past as evidence.
     """
 
 
 class DirectoryLockedError(MerkqlError):
-    """Another broker has this directory, and one of the two is to have it for itself.
+    """Two brokers want this directory, and one of them exclusively.
 
     One was opened with ``exclusive=True``. Close the other first, or open this one with
     ``read_only=True`` to read beside it.
@@ -101,10 +101,10 @@ class DirectoryLockedError(MerkqlError):
 
 
 class WriterTimeoutError(MerkqlError, TimeoutError):
-    """Another process had the writer role for longer than this broker's ``writer_timeout``.
+    """Another process kept the writer role for longer than this broker's ``writer_timeout``.
 
-    Nothing was written. It is stopped (SIGSTOP, a debugger) or its disk hangs: let it go on or kill
-    it, then write again. ``holder`` names it; ``waited`` is in seconds.
+    Nothing was written. That process is stopped (SIGSTOP, a debugger) or its disk hangs: continue
+    or kill it, then write again. ``holder`` names it; ``waited`` is in seconds.
     """
 
     def __init__(self, holder: str, waited: float) -> None:
@@ -120,21 +120,21 @@ class WriterTimeoutError(MerkqlError, TimeoutError):
 
 
 class FormatError(MerkqlError):
-    """The directory is not a merkql data directory, or one of a newer format."""
+    """The directory is not a merkql data directory, or has a newer format."""
 
 
 class NoSigningKeyError(MerkqlError):
-    """A checkpoint was asked of a broker that was opened without ``signing_key``; give it one."""
+    """A checkpoint was requested from a broker opened without ``signing_key``."""
 
 
 class ReadOnlyError(MerkqlError):
-    """A write was asked of a broker that was opened with ``read_only=True``."""
+    """A write was requested from a broker opened with ``read_only=True``."""
 
 
 class WriterFailedError(MerkqlError):
-    """A sync failed earlier, so what is on the disk is unknown: nothing more is written.
+    """A sync failed earlier, so the disk's content is unknown: nothing more is written.
 
-    The records of the failed group may or may not be there after a reopen. Close the broker, mend
+    The records of the failed group may or may not be there after a reopen. Close the broker, repair
     the disk, open it again; recovery settles which records survived. The cause is chained.
     """
 
@@ -144,7 +144,7 @@ class ClosedError(MerkqlError):
 
 
 class UnknownTopicError(MerkqlError):
-    """No topic of that name; create it, or open with ``auto_create_topics=True`` and send."""
+    """No topic has that name; create it, or open with ``auto_create_topics=True`` and send."""
 
     def __init__(self, topic: str, hint: str = "") -> None:
         super().__init__(topic, hint)
@@ -156,7 +156,7 @@ class UnknownTopicError(MerkqlError):
 
 
 class UnknownPartitionError(MerkqlError):
-    """The topic has no partition of that number."""
+    """The topic has no partition with that number."""
 
     def __init__(self, topic: str, partition: int, count: int) -> None:
         super().__init__(topic, partition, count)
@@ -172,7 +172,7 @@ class UnknownPartitionError(MerkqlError):
 
 
 class TopicExistsError(MerkqlError):
-    """A topic of that name is there already; use it, or delete it first."""
+    """A topic with that name exists already; use it, or delete it first."""
 
 
 class OffsetOutOfRangeError(MerkqlError):
@@ -192,11 +192,10 @@ class OffsetOutOfRangeError(MerkqlError):
 
 
 class UnprovenRecordError(MerkqlError):
-    """A consumer with ``verify`` met a record that the checkpoint it trusts does not prove.
+    """A consumer with ``verify`` met a record that its trusted checkpoint does not prove.
 
-    It was not handed out, and is not until it is mended or passed with ``seek``. Whatever the
-    checksums say, what is on this disk is not what was signed: keep a copy, then compare it with
-    others.
+    It was not returned, and is not until it is repaired or skipped with ``seek``. Whatever the
+    checksums say, this disk does not hold what was signed: keep a copy, then compare with others.
     """
 
     def __init__(self, topic: str, partition: int, offset: int, reason: str) -> None:
@@ -220,7 +219,8 @@ class NoOffsetError(MerkqlError):
 class NotErasableError(MerkqlError):
     """The topic was not created with ``erasable=True``, so its records have no salts to destroy.
 
-    Without one a digest can be guessed back from. Have them retained away, or delete the topic.
+    From an unsalted digest a record can be guessed. Let retention remove the records, or delete the
+    topic.
     """
 
     def __init__(self, topic: str) -> None:
@@ -275,11 +275,12 @@ class StaleGenerationError(MerkqlError):
 
 
 class GroupLockedError(MerkqlError):
-    """Another process has held the group's lock for too long: it is stopped, or its disk is.
+    """Another process has held the group's lock for too long: it is stopped, or its disk hangs.
 
-    A group goes on without such a process, but this one may not write in the group's directory and
-    can only wait. Nothing was changed. Let that process go on (``kill -CONT``) or end it, then call
-    again: the kernel frees the lock of one that ends, and what it had begun is put right.
+    A group can go on without such a process, but this one may not write in the group's directory
+    and can only wait. Nothing was changed. Continue that process (``kill -CONT``) or end it, then
+    call again: the kernel frees the lock of a process that ends, and its unfinished work is
+    repaired.
     """
 
     def __init__(self, group: str, holder: str, seconds: float) -> None:

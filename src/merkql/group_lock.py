@@ -1,8 +1,8 @@
-"""The lock of a consumer group, and how the group goes on without one who is stuck with it.
+"""The lock of a consumer group, and how the group continues without a stuck holder.
 
-Nobody can break a lock of the kernel's. So the group moves away from it, into another *epoch*: a
-directory with a lock and files of its own. Who was left behind, stopped perhaps, writes where none
-looks any more, and finds that out before its call ends. Format: docs/formats/group-offsets.md.
+A kernel lock cannot be broken. So the group moves on to another *epoch*: a directory with a lock
+and files of its own. A process left behind, perhaps stopped, writes where nobody looks any more,
+and finds that out before its call ends (fencing). Format: docs/formats/group-offsets.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from merkql.storage.lock_holders import holders_of
 logger = logging.getLogger("merkql.groups")
 
 LOCK_PATIENCE_MS = 3000
-LOCK_PATIENCE_S_MIN = 1.0  # a commit's sync on a busy disk may take some of it
+LOCK_PATIENCE_S_MIN = 1.0  # leaves room for a commit's sync on a busy disk
 LOCK_PAUSE_MIN_S = 0.00005
 LOCK_PAUSE_MAX_S = 0.002
 DOUBLINGS_MAX = 6
@@ -40,11 +40,11 @@ _lock_files: set[int] = set()  # open now, in any thread of this process
 
 
 class SupersededError(Exception):
-    """The group went on without the holder of the lock: what it wrote counts for nothing."""
+    """The group moved on without the lock's holder: what it wrote does not count."""
 
 
 class HeldLock(NamedTuple):
-    """A lock that is held: its file, its epoch, and the directory of what it guards."""
+    """A held lock: its file, its epoch, and the directory of the files it guards."""
 
     descriptor: int
     epoch: int
@@ -53,7 +53,7 @@ class HeldLock(NamedTuple):
 
 
 class GroupLock:
-    """The lock of one group, whichever epoch the group is in."""
+    """The lock of one group, in whichever epoch the group is."""
 
     def __init__(self, files: Files, directory: str, name: str, patience_ms: int) -> None:
         self._files = files
@@ -64,7 +64,7 @@ class GroupLock:
         self._patience_s = max(patience_ms / 1000, LOCK_PATIENCE_S_MIN)
 
     def epochs(self) -> list[int]:
-        """The epochs that there are, the newest last; 0 alone where no lock was taken over."""
+        """The existing epochs, sorted; just 0 if no lock was ever taken over."""
         try:
             entries = self._files.list_directory(self._epochs)
         except FileNotFoundError:
@@ -72,16 +72,16 @@ class GroupLock:
         return [0, *sorted(filter(None, map(layout.parse_group_epoch, entries)))]
 
     def newest(self) -> int:
-        """The epoch that counts. Cost: one look at a directory that mostly is not there."""
+        """The current epoch. Cost: listing a directory that mostly does not exist."""
         self._known = self.epochs()[-1]
         return self._known
 
     def directory_of(self, epoch: int) -> str:
-        """Where the files of an epoch are."""
+        """Where an epoch's files are."""
         return layout.group_epoch(self._directory, epoch) if epoch else self._directory
 
     def settled(self) -> int:
-        """The newest epoch that has offsets of its own; an older one is not looked at any more."""
+        """The newest epoch with offsets of its own; older ones are never read again."""
         for epoch in reversed(self.epochs()[1:]):
             if self._files.status(layout.group_offsets(self.directory_of(epoch))) is not None:
                 return epoch
@@ -89,9 +89,9 @@ class GroupLock:
 
     @contextmanager
     def held(self, *, exclusive: bool) -> Iterator[HeldLock]:
-        """Hold the lock, also against other processes; nothing is made when not ``exclusive``.
+        """Hold the lock, also against other processes; without ``exclusive`` no file is created.
 
-        Raises ``SupersededError`` in the end if the group went on without this one.
+        Raises ``SupersededError`` at the end if the group moved on meanwhile.
         """
         lock = self._take(exclusive=exclusive)
         try:
@@ -108,7 +108,7 @@ class GroupLock:
 
     def _take(self, *, exclusive: bool) -> HeldLock:
         while True:
-            epoch = self._known  # or a newer one: that is looked at with the lock in hand
+            epoch = self._known  # checked against newer ones once the lock is held
             directory = self.directory_of(epoch)
             if epoch:
                 is_directory(self._files, directory)  # a link is refused
@@ -119,7 +119,7 @@ class GroupLock:
             except FileNotFoundError:
                 if self.newest() == epoch:
                     raise
-                continue  # the epoch was cleared away
+                continue  # the epoch was removed
             _lock_files.add(descriptor)
             is_taken = False
             try:
@@ -131,14 +131,14 @@ class GroupLock:
                 return HeldLock(descriptor, epoch, directory)
 
     def _release(self, descriptor: int) -> None:
-        """Also closes: a fork must not keep it open."""
+        """Unlock and close: a forked child must not keep it open."""
         _lock_files.discard(descriptor)
         self._files.release(descriptor)
 
     def _wait(self, descriptor: int, epoch: int, *, exclusive: bool) -> bool:
-        """Wait for the lock of an epoch, but not for ever; False when the group is in another one.
+        """Wait for the lock of an epoch, up to a limit; False if the group moved on.
 
-        Twice as long for each epoch that nobody has settled in: the disk may be that slow.
+        The limit doubles with each epoch that nobody has settled in: the disk may be that slow.
         """
         unsettled = epoch - self.settled() if epoch else 0
         patience_s = self._patience_s * 2 ** min(unsettled, DOUBLINGS_MAX)
@@ -159,21 +159,21 @@ class GroupLock:
         return self.newest() == epoch
 
     def _traces(self, descriptor: int, epoch: int) -> tuple[bytes, int | None]:
-        """What changes where the lock goes from hand to hand, as it should."""
+        """What changes as long as the lock's holders make progress."""
         state = self._files.status(layout.group_assignment(self.directory_of(epoch)))
         sequence = self._files.read(descriptor, _SYNCED.size, 0)
         return sequence, None if state is None else state.st_ino
 
     def _move_on(self, epoch: int, waited_s: float) -> None:
-        """Begin the epoch after this one. Whoever takes its lock first settles in it."""
+        """Create the next epoch. Whoever takes its lock first settles in it."""
         holder = holders_of(layout.group_lock(self.directory_of(epoch)))
-        if layout.parse_group_epoch(str(epoch + 1)) is None:  # none of ours came as far as that
+        if layout.parse_group_epoch(str(epoch + 1)) is None:  # forged: too large to be ours
             raise GroupLockedError(self._name, holder, waited_s)
         for directory in self._epochs, self.directory_of(epoch + 1):
             try:
                 self._files.make_directory(directory)
             except FileExistsError:
-                pass  # somebody else was as tired of waiting
+                pass  # another waiter was first
             except OSError as error:
                 if error.errno in UNWRITABLE:
                     raise GroupLockedError(self._name, holder, waited_s) from error
@@ -188,10 +188,10 @@ class GroupLock:
     # What is in the lock file
 
     def _check(self, descriptor: int) -> int:
-        """Check the name in the lock file; returns the sequence known to be durable.
+        """Check the group's name in the lock file; returns the sequence known to be durable.
 
-        The whole name stands there because directory names may be cut, or folded. The file is never
-        synced: what a power cut leaves of it costs one more sync, no more.
+        The full name is there because directory names may be shortened, or case-folded. The file is
+        never synced: losing it in a power cut costs one extra sync.
         """
         data = self._files.read(descriptor, _NAME_POSITION + layout.NAME_LENGTH_MAX, 0)
         sequence, name = lock_file_content(data)
@@ -209,13 +209,13 @@ class GroupLock:
         return sequence
 
     def note_synced(self, lock: HeldLock, sequence: int) -> HeldLock:
-        """Note that the offsets are durable up to this sequence."""
+        """Record that the offsets are durable up to this sequence."""
         self._files.write(lock.descriptor, _SYNCED.pack(sequence), 0)
         return lock._replace(synced_sequence=sequence)
 
 
 def lock_file_content(data: bytes) -> tuple[int, str | None]:
-    """The sequence known to be durable, and the name, None where it is not whole."""
+    """The sequence known to be durable, and the name, None if it is incomplete."""
     name = data[_NAME_POSITION:]
     (checksum,) = _CHECKSUM.unpack(data[_SYNCED.size : _NAME_POSITION].ljust(8, b"\0"))
     is_whole = bool(name) and checksum == xxhash.xxh3_64_intdigest(name)
@@ -223,7 +223,7 @@ def lock_file_content(data: bytes) -> tuple[int, str | None]:
 
 
 def _close_in_child() -> None:
-    """A lock that another thread held at the fork is the parent's, and ends with its call."""
+    """In a forked child: a lock that another thread held belongs to the parent."""
     while _lock_files:
         os.close(_lock_files.pop())
 

@@ -1,7 +1,7 @@
-"""Committed offsets of a consumer group: two slots in one small file, written in turn and synced.
+"""Committed offsets of a consumer group: two slots in one small file, written alternately.
 
-Format: docs/formats/group-offsets.md. Says nothing about who may commit: merkql.membership does.
-Every process that commits, or looks at the members, holds the group's lock meanwhile.
+Format: docs/formats/group-offsets.md. Who may commit is decided in merkql.membership. Every process
+holds the group's lock while it commits or reads the members.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ T = TypeVar("T")
 
 
 class PartitionKey(NamedTuple):
-    """A partition for as long as its topic lives: a topic made anew has another id."""
+    """Identifies a partition while its topic exists: a recreated topic has another id."""
 
     topic_id: bytes
     partition: int
 
 
 class CommittedOffset(NamedTuple):
-    """The next offset to read, and the generation of the group that committed it (0: none)."""
+    """The next offset to read, and the generation that committed it (0: no member)."""
 
     offset: int
     generation: int
@@ -64,7 +64,7 @@ Offsets = dict[PartitionKey, CommittedOffset]
 
 
 class _Content(NamedTuple):
-    """What an offsets file holds; ``slot`` is the one that holds it, ``size`` that of the file."""
+    """The content of an offsets file; ``slot`` is the current one, ``size`` the file's."""
 
     sequence: int
     offsets: Offsets
@@ -76,7 +76,7 @@ _NOTHING = _Content(0, {}, 1, 0)
 
 
 def encode_slot(sequence: int, offsets: Mapping[PartitionKey, CommittedOffset], size: int) -> bytes:
-    """The used part of a slot of ``size`` bytes; entries are in the order of their keys."""
+    """The used part of a slot of ``size`` bytes; entries are sorted by key."""
     header = _HEADER.pack(MAGIC, len(offsets), size, 0, sequence)
     entries = b"".join(
         _ENTRY.pack(key.topic_id, key.partition, 0, *offsets[key]) for key in sorted(offsets)
@@ -86,7 +86,7 @@ def encode_slot(sequence: int, offsets: Mapping[PartitionKey, CommittedOffset], 
 
 
 def decode_slot(data: bytes, size: int) -> tuple[int, Offsets] | None:
-    """Sequence and offsets of a slot of ``size`` bytes; None when it is torn or was never used."""
+    """Sequence and offsets of a slot of ``size`` bytes; None if it is torn or unused."""
     if len(data) < HEADER_SIZE:
         return None
     magic, count, slot_size, _, sequence = _HEADER.unpack_from(data)
@@ -118,14 +118,14 @@ class Group:
         self.directory = os.path.join(groups_directory, layout.file_name(self.name))
         self.lock = GroupLock(files, self.directory, self.name, patience_ms)
         self.assignment_path = layout.group_assignment(self.directory)  # as of the last call
-        # The ids of all topics there are; None where that cannot be told.
+        # The ids of all existing topics; None if unknown.
         self.topic_ids: Callable[[], Collection[bytes] | None] = lambda: None
         members = layout.group_members(self.directory)
         for directory in (self.directory, members, layout.group_epochs(self.directory)):
-            is_directory(files, directory)  # a link is refused; what is missing is made later
+            is_directory(files, directory)  # refuses links; missing ones are created later
 
     def make_directory(self) -> None:
-        """Make the group's directory where there is none; not durable before the first commit."""
+        """Create the group's directory if it is missing; durable with the first commit."""
         with telling_unwritable(self._parent, _READ_INSTEAD):
             try:
                 self.files.make_directory(self.directory)
@@ -133,17 +133,17 @@ class Group:
                 # Another member, or an earlier one, made it. What stands there was looked at when
                 # this object was made; anything but a directory fails at the lock.
                 pass
-            except FileNotFoundError:  # an empty directory that a copy of the data left out
+            except FileNotFoundError:  # a copy of the data left the empty directory out
                 self.files.make_directory(self._parent)
                 self.files.sync_directory(os.path.dirname(self._parent))
                 self.files.make_directory(self.directory)
 
     def under_lock(self, work: Callable[[HeldLock], T]) -> T:
-        """What ``work`` returns, called with the group's lock held, also against other processes.
+        """Call ``work`` with the group's lock held, also against other processes.
 
-        Held for microseconds, or for the one sync of a commit, and no code of the user runs under
-        it. Should this process be stopped so long that the group goes on without it, ``work`` is
-        called again with the lock of now: nothing that it did before was seen by anybody.
+        The lock is held for microseconds, or for one commit's sync; no user code runs under it. If
+        this process is stopped for so long that the group moves on, ``work`` is called again with
+        the new lock: nothing it did before was seen by anybody.
         """
         while True:
             try:
@@ -154,16 +154,16 @@ class Group:
 
     @contextmanager
     def locked(self) -> Iterator[HeldLock]:
-        """Hold the lock once; ``SupersededError`` in the end if the group did not wait for it."""
+        """Hold the lock once; ``SupersededError`` at the end if the group moved on."""
         with self.lock.held(exclusive=True) as lock:
             is_new = lock.epoch and self.lock.settled() != lock.epoch
             self.assignment_path = layout.group_assignment(lock.directory)
             yield self._settle(lock) if is_new else lock
 
     def read_offsets(self) -> Offsets:
-        """The committed offsets; empty when nothing was ever committed. Takes the lock.
+        """The committed offsets; empty if nothing was ever committed. Takes the lock.
 
-        Raises ``CorruptionError`` when neither slot checks out.
+        Raises ``CorruptionError`` if neither slot is sound.
         """
         while True:
             try:
@@ -176,7 +176,7 @@ class Group:
                 if self.lock.epochs() == [0]:
                     return self._read(self.directory).offsets
             try:
-                self.under_lock(lambda _: None)  # who began the epoch died: settle for it
+                self.under_lock(lambda _: None)  # the epoch's creator died: settle in its place
             except OSError as error:
                 if error.errno not in UNWRITABLE:
                     raise
@@ -185,9 +185,9 @@ class Group:
     def commit_locked(
         self, lock: HeldLock, offsets: Mapping[PartitionKey, CommittedOffset]
     ) -> None:
-        """Merge ``offsets`` into what is committed; durable when it returns: one write, one sync.
+        """Merge ``offsets`` into the committed ones; durable when it returns: one write, one sync.
 
-        For the holder of ``lock``; no commit of it counts when that was superseded.
+        For the holder of ``lock``; the commit is void if that was superseded.
         """
         path = layout.group_offsets(lock.directory)
         try:
@@ -209,7 +209,7 @@ class Group:
         lock: HeldLock,
         offsets: Mapping[PartitionKey, CommittedOffset],
     ) -> int:
-        """Returns the sequence that is durable now."""
+        """Write the other slot; returns the sequence that is durable now."""
         data = self.files.read(descriptor, self.files.size(descriptor), 0)
         content = self._decode(path, data)
         if lock.synced_sequence != content.sequence:
@@ -231,20 +231,20 @@ class Group:
             self.files.write(descriptor, data, position)
             self.files.sync(descriptor)
         except OSError:
-            # Nobody may take for committed, or build on, what may not be on the disk.
+            # What may not be on disk must not be read as committed, nor built on.
             self.files.write(descriptor, before, position)
             raise
         return content.sequence + 1
 
     def _without_deleted(self, offsets: Offsets) -> Offsets:
-        """Without those of topics that are gone, whose ids never come again; asked when full."""
+        """Drop the offsets of deleted topics, whose ids never return; done when a slot is full."""
         ids = self.topic_ids()
         if ids is None:
             return offsets
         return {key: offset for key, offset in offsets.items() if key.topic_id in ids}
 
     def _rewrite(self, lock: HeldLock, content: _Content, merged: Offsets) -> int:
-        """Replace the file by one with larger slots. Both slots are written: no hole is left."""
+        """Replace the file by one with larger slots, both written, so that it has no hole."""
         slot_size = max(content.size // 2, SLOT_SIZE_MIN)
         while HEADER_SIZE + len(merged) * ENTRY_SIZE > slot_size:
             slot_size *= 2
@@ -254,22 +254,22 @@ class Group:
         return content.sequence + 1
 
     def _sync_names(self, lock: HeldLock) -> None:
-        """Make the names durable that lead to the directory of the lock."""
+        """Make the path to the lock's directory durable."""
         if lock.epoch:
             self.files.sync_directory(layout.group_epochs(self.directory))
             self.files.sync_directory(self.directory)
         self.files.sync_directory(self._parent)
 
-    # An epoch that is new
+    # Settling in a new epoch
 
     def _settle(self, lock: HeldLock) -> HeldLock:
-        """Go on where the epoch before stood; the offsets come last, and say that it is done.
+        """Take over the previous epoch's state; the offsets are written last and complete it.
 
-        Its holder may go on writing there: what is read here once is not looked at again.
+        The old holder may go on writing there: what was read here is not read again.
         """
         older = [epoch for epoch in self.lock.epochs() if epoch < lock.epoch]
         self._copy_state(lock, older)
-        for epoch in older:  # members look at it, and are to look for it anew
+        for epoch in older:  # members watch these files, and then look for the new one
             self._remove(layout.group_assignment(self.lock.directory_of(epoch)))
         content = self._last_content()
         lock = self.lock.note_synced(lock, self._rewrite(lock, content, content.offsets))
@@ -278,9 +278,9 @@ class Group:
         return lock
 
     def _copy_state(self, lock: HeldLock, older: list[int]) -> None:
-        """Copy the newest state there is; nothing where there are no members.
+        """Copy the newest membership state there is; nothing without members.
 
-        Another may be doing it in an epoch before this: a copy goes up before the original goes.
+        Another process may be doing the same for an earlier epoch: it copies before it removes.
         """
         for epoch in (lock.epoch, *reversed(older), *reversed(older)):
             path = layout.group_assignment(self.lock.directory_of(epoch))
@@ -294,15 +294,15 @@ class Group:
             return
 
     def _last_content(self) -> _Content:
-        """What is committed, of the newest epoch that was settled in; without its lock."""
+        """The committed offsets of the newest settled epoch, without its lock."""
         while True:
             settled = self.lock.settled()
             content = self._read(self.lock.directory_of(settled))
             if content is not _NOTHING or settled == self.lock.settled():
-                return content  # else another settled meanwhile, and removed what this one began
+                return content  # else another process settled meanwhile and removed these files
 
     def _clear(self, epoch: int) -> None:
-        """Remove what an epoch left. Somebody stuck may be at work in it: that stays then."""
+        """Remove an epoch's files. A stuck process may be using it: then it stays."""
         directory = self.lock.directory_of(epoch)
         self._remove(layout.group_offsets(directory))
         if not epoch:
@@ -358,7 +358,7 @@ class Group:
 
 
 def list_groups(files: Files, groups_directory: str) -> list[str]:
-    """The names of all groups that have members or committed offsets, sorted."""
+    """The names of all groups with members or committed offsets, sorted."""
     try:
         entries = group_entries(files, groups_directory)
     except FileNotFoundError:
@@ -374,6 +374,6 @@ def _name_of(files: Files, directory: str, entry: str) -> str | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
         raise
-    if name is None:  # the power failed before it was written, or it is being written now
+    if name is None:  # lost in a power cut, or being written now
         name = re.sub(r"%(3A|2E)", lambda match: chr(int(match[1], 16)), entry)
     return name if layout.file_name(name) == entry else None

@@ -1,6 +1,6 @@
-"""The file that says of a group member that it lives, by its lock, and when it last polled.
+"""A group member's own file: its lock says that the member lives, its content when it polled.
 
-Format: docs/formats/group-members.md. The kernel frees the lock when the member's process dies.
+The kernel frees the lock when the member's process dies. Format: docs/formats/group-members.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEARTBEAT = struct.Struct("<Q")  # when the member last polled, in ms; JSON for
 
 
 class HeldDescriptor:
-    """An open file that is closed with its owner, should nobody close it before."""
+    """An open file that is closed at the latest with its owner."""
 
     def __init__(self, owner: object, files: Files, path: str, *, create: bool = False) -> None:
         self.descriptor = files.open(path, write=create, create=create)
@@ -27,13 +27,13 @@ class HeldDescriptor:
 
 
 class MemberFile:
-    """A living member's own file, locked until ``close``."""
+    """A live member's own file, locked until ``close``."""
 
     def __init__(self, files: Files, group_directory: str, member: str) -> None:
         try:
             files.make_directory(layout.group_members(group_directory))
         except FileExistsError:
-            pass  # by the first member; what stands there was looked at when the group was made
+            pass  # created by the first member; links were refused by Group
         self._files = files
         self._path = layout.group_member(group_directory, member)
         self._held = self._open()
@@ -42,8 +42,10 @@ class MemberFile:
         files.write(self._held.descriptor, json.dumps(about).encode(), _HEARTBEAT.size)
 
     def _open(self) -> HeldDescriptor:
-        """A file that is locked. One that looks for the dead may be stopped as it tries its lock:
-        then another file takes the place of that one."""
+        """Create and lock the file; replace one whose lock is taken.
+
+        A process that probes for dead members may be stopped while it has our lock.
+        """
         while True:
             held = HeldDescriptor(self, self._files, self._path, create=True)
             try:
@@ -57,7 +59,7 @@ class MemberFile:
 
     @property
     def is_there(self) -> bool:
-        """Whether others find it. One that was stuck may have removed it, as that of the dead."""
+        """Whether others can find it. A stuck process may have removed it as a dead member's."""
         return self._inode is not None and self._found() == self._inode
 
     def _found(self) -> int | None:
@@ -65,18 +67,19 @@ class MemberFile:
         return None if status is None else status.st_ino
 
     def beat(self, now_ms: int) -> None:
-        """Leave word that the member polls."""
+        """Record that the member polled."""
         self._files.write(self._held.descriptor, _HEARTBEAT.pack(now_ms), 0)
 
     def close(self) -> None:
-        """Free the lock, and the file with it."""
+        """Release the lock and close the file."""
         self._held.close()
 
 
 def last_poll_ms(files: Files, group_directory: str, member: str) -> int | None:
-    """When a member last polled; None when it is dead: its lock can be taken, or the file is gone.
+    """When a member last polled; None if it is dead: its lock is free, or the file is gone.
 
-    Tries the lock in shared mode, so that two who look at once do not take each other for it.
+    Tries a shared lock, so that two processes probing at once do not take each other for the
+    member.
     """
     try:
         descriptor = files.open(layout.group_member(group_directory, member))
@@ -91,10 +94,10 @@ def last_poll_ms(files: Files, group_directory: str, member: str) -> int | None:
 
 
 def remove_dead(files: Files, group_directory: str, known: set[str]) -> None:
-    """Remove the files of the dead that the group does not know (any more)."""
+    """Remove the files of dead members that the group does not list (any more)."""
     for name in files.list_directory(layout.group_members(group_directory)):
         if name not in known and last_poll_ms(files, group_directory, name) is None:
             try:
                 files.remove(layout.group_member(group_directory, name))
             except FileNotFoundError:
-                pass  # by its owner, as it left, or by one that was stuck and does it late
+                pass  # removed meanwhile by its owner, or by a process that was stuck

@@ -1,8 +1,8 @@
-"""One member of a consumer group: joins, leaves, notices changes, sees that the others live.
+"""One member of a consumer group: joins, leaves, notices changes, detects dead members.
 
-A member holds the lock on a file of its own; a lock that can be taken belongs to somebody dead. Who
-sees a change writes the next state of the group, under the group's lock. There is no thread here:
-everything happens in the calls of the consumer. Formats: docs/formats/group-members.md.
+A member holds the lock of a file of its own; a lock that is free belongs to a dead member. Whoever
+notices a change writes the group's next state, under the group's lock. There is no thread:
+everything happens within the consumer's calls. Formats: docs/formats/group-members.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _living: weakref.WeakSet[Membership] = weakref.WeakSet()
 
 
 class Membership:
-    """This consumer's place in its group. Used by one thread at a time."""
+    """This consumer's membership in its group. For one thread at a time."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Membership:
         self.group = group
         self.id = f"{time.time_ns() // 1000:014x}-{os.urandom(4).hex()}"
         self.generation = 0
-        self.held: dict[PartitionKey, Share] = {}  # as taken up
-        self.forgotten = False  # by a fork: the membership is the parent's
+        self.held: dict[PartitionKey, Share] = {}  # the partitions taken up
+        self.forgotten = False  # after a fork: the membership is the parent's
         self._files: Files = group.files
         self._topics = topics
         self._rebalance_timeout_ms = rebalance_timeout_ms
@@ -77,20 +77,20 @@ class Membership:
         self._next_heartbeat_ms = 0
         self._probed = 0
         self._deadline_ms: int | None = None
-        self._behind = False  # the state asks something of this member
-        self._reviewed = -1  # the generation that ``review`` told of last
+        self._behind = False  # the state asks this member for something
+        self._reviewed = -1  # the generation ``review`` last reported
         _living.add(self)
 
-    # What the consumer calls
+    # For the consumer
 
     def join(self, subscription: Subscription) -> None:
-        """Become a member, or change what this one subscribes to; shares are taken up later."""
+        """Become a member, or change the subscription; partitions are taken up later."""
         self._subscription = subscription
         self.group.make_directory()
         self._under_lock(lambda _, state: self._enter(state))
 
     def leave(self) -> None:
-        """Give everything up and go; the others are told. Does nothing when not a member."""
+        """Give everything up and leave the group; does nothing when not a member."""
         if self._own is None:
             return
         try:
@@ -99,13 +99,13 @@ class Membership:
         except FileNotFoundError:
             if self._files.status(self.group.directory) is not None:
                 raise
-            # Somebody removed the group, and nobody is left to be told.
+            # The whole group was removed: nobody is left to be told.
         finally:
             self.held = {}
             self._close()
 
     def changed(self) -> bool:
-        """Whether ``review`` has something to tell. Cheap: a clock and one ``stat``, mostly."""
+        """Whether ``review`` has something to report. Mostly costs a clock read and a ``stat``."""
         now_ms = self._clock_ms()
         if now_ms >= self._next_heartbeat_ms:
             self._beat(now_ms)
@@ -119,24 +119,26 @@ class Membership:
         return status is None or status.st_ino != self._state_inode or self._behind
 
     def refresh_topics(self) -> None:
-        """Begin a new generation if topics or partitions came or went."""
+        """Begin a new generation if topics or partitions were added or removed."""
         if shapes_differ(self._state, self._topics()):
             self._maintain()
 
     def review(self) -> tuple[set[PartitionKey], set[PartitionKey]]:
-        """What of ``held`` is to be given up now, and what somebody else already has."""
+        """Which of the ``held`` partitions to give up now, and which are lost already."""
         asked, lost, is_out = self._under_lock(lambda _, state: self._review(state))
         if is_out:
-            logger.info("group %r: %s was put out and joins again", self.group.name, self.id)
+            logger.info(
+                "group %r: %s was removed from the group and joins again", self.group.name, self.id
+            )
             self.held = {}
         self._reviewed = self._state.generation
         return asked, lost
 
     def take_up(self, given_up: Collection[PartitionKey]) -> None:
-        """Give up what ``review`` told of and take the share of this generation into ``held``.
+        """Give up what ``review`` reported and take this generation's share into ``held``.
 
-        Of a generation that began since then nothing is taken up: it may ask for more, which would
-        be handed out in it by this member first, then by the next.
+        Nothing is taken up from a generation that began since ``review``: it may ask for more to be
+        given up, whose records would otherwise be handed out by this member and again by the next.
         """
         gained, generation = self._under_lock(lambda _, state: self._take_up(state, given_up))
         self.held.update(gained)
@@ -146,8 +148,8 @@ class Membership:
     def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Commit as a member of the generation taken up last; durable when it returns.
 
-        Raises ``StaleGenerationError`` when a partition belongs to another member by now, and
-        commits nothing then.
+        Raises ``StaleGenerationError`` if a partition belongs to another member now; nothing is
+        committed then.
         """
         generation = self.generation
         entries = {key: CommittedOffset(offset, generation) for key, offset in offsets.items()}
@@ -160,12 +162,12 @@ class Membership:
         self._under_lock(commit)
 
     def lost(self, keys: Collection[PartitionKey]) -> set[PartitionKey]:
-        """Those of ``keys`` that belong to another member by now."""
+        """Those of ``keys`` that belong to another member now."""
         return self._under_lock(lambda _, state: self._lost_of(state, keys))
 
     def _lost_of(self, state: GroupState, keys: Iterable[PartitionKey]) -> set[PartitionKey]:
         if self.id not in state.members:
-            return set(keys)  # put out, whoever has them now
+            return set(keys)  # removed from the group, whoever has them now
         lost = set()
         for key in keys:
             share, taken = state.shares.get(key), self.held.get(key)
@@ -176,30 +178,30 @@ class Membership:
         return lost
 
     def forget(self) -> None:
-        """Let go of the descriptors without a word to the group: this is a forked child."""
+        """In a forked child: drop the descriptors without telling the group."""
         self.forgotten = True
         self._close()
 
     # The state on disk
 
     def _under_lock(self, work: Callable[[HeldLock, GroupState], T]) -> T:
-        """What ``work`` returns, given the state as it is now, to be changed and stored.
+        """Call ``work`` with the lock held and the current state, which it may change and store.
 
-        It may be called again with a later state (``Group.under_lock``), so it changes nothing else
-        of this member that is not told anew by the second call.
+        It may be called again with a newer state (``Group.under_lock``), so it must not change
+        anything else of this member that a second call would not set anew.
         """
 
         def work_on_state(lock: HeldLock) -> T:
             try:
                 return work(lock, self._load())
             except BaseException:
-                self._state_inode = 0  # perhaps half changed: the next one reads what is there
+                self._state_inode = 0  # perhaps half changed: the next call rereads the file
                 raise
 
         return self.group.under_lock(work_on_state)
 
     def _load(self) -> GroupState:
-        """The state as it is on disk now; the cached one when nobody replaced it."""
+        """The current state on disk; the cached one if it was not replaced."""
         path = self.group.assignment_path
         status = self._files.status(path)
         if status is not None and status.st_ino == self._state_inode:
@@ -209,13 +211,13 @@ class Membership:
             try:
                 state = decode_state(read_file(self._files, path, STATE_SIZE_MAX))
             except ValueError as error:
-                # A power cut: all members of then are dead. Nobody of now wrote this.
+                # A power cut tore it: all its members are dead, and no live one wrote it.
                 logger.warning("%s: %s; the group is assembled anew", path, error)
         self._remember(state)
         return state
 
     def _remember(self, state: GroupState) -> None:
-        """Cache the state with its file held open, so that no later file has the same inode."""
+        """Cache the state and keep its file open, so that no later file has the same inode."""
         if self._state_file is not None:
             self._state_file.close()
             self._state_file = None
@@ -230,7 +232,7 @@ class Membership:
         self._state_inode = status.st_ino if status is not None else 0
 
     def _compare(self) -> None:
-        """Note whether the state asks something of this member that it has not done yet."""
+        """Note whether the state asks this member for something it has not done yet."""
         ours = self._state.held_by(self.id)
         self._behind = (
             self.id not in self._state.members
@@ -247,14 +249,14 @@ class Membership:
         self._on_change()
 
     def _enter(self, state: GroupState) -> None:
-        """Add this member and begin a generation with it."""
+        """Add this member and begin a generation."""
         if self._own is not None and not self._own.is_there:
             self._own.close()
             self._own = None
         if self._own is None:
             self._own = MemberFile(self._files, self.group.directory, self.id)
         old = state.members.get(self.id)
-        # A state that was lost begins again above every generation this member knows.
+        # A lost state starts again above every generation this member knows.
         state.generation = max(state.generation, self.generation)
         state.members[self.id] = Member(
             self._subscription,
@@ -275,7 +277,7 @@ class Membership:
             self._store(state)
 
     def _review(self, state: GroupState) -> tuple[set[PartitionKey], set[PartitionKey], bool]:
-        """What is to be given up, what is lost, and whether this member had been put out."""
+        """What to give up, what is lost, and whether this member had been removed."""
         if self.id not in state.members:
             self._enter(state)
             return set(), set(self.held), True
@@ -296,7 +298,7 @@ class Membership:
             self.held.pop(key, None)
         me = state.members.get(self.id)
         if me is None:
-            return {}, self.generation  # put out this moment: the next review says so
+            return {}, self.generation  # just removed from the group: the next review says so
         leaving = [
             key
             for key, share in state.held_by(self.id).items()
@@ -314,7 +316,7 @@ class Membership:
         return gained, generation
 
     def _maintain(self) -> None:
-        """Put the dead and the silent out, hand over what is overdue, notice new partitions."""
+        """Remove dead and silent members, hand over what is overdue, notice new partitions."""
         self._under_lock(lambda _, state: self._maintain_state(state))
 
     def _maintain_state(self, state: GroupState) -> None:
@@ -324,16 +326,16 @@ class Membership:
         changed = self._remove_dead(state) or shapes_differ(state, topics)
         if changed:
             rebalance(state, topics, now_ms)
-        # What this member is late with itself, it gives up in order: it is here now.
+        # Our own overdue partitions are given up in order by the next review.
         due = [key for key in overdue(state, now_ms) if state.shares[key].holder != self.id]
         hand_over(state, due)
         if changed or due:
             self._store(state)
 
-    # Who lives
+    # Liveness
 
     def _remove_dead(self, state: GroupState) -> bool:
-        """Take the dead and the silent out of the state, and the files of the dead away."""
+        """Remove dead and silent members from the state, and the files of the dead."""
         now_ms = self._clock_ms()
         removed = False
         for name in list(state.members):
@@ -344,7 +346,7 @@ class Membership:
         return removed
 
     def _somebody_is_gone(self, now_ms: int) -> bool:
-        """Probe the next few of the others."""
+        """Probe the next few of the other members."""
         others = [name for name in self._state.members if name != self.id]
         if not others:
             return False
@@ -361,7 +363,7 @@ class Membership:
         return polled_ms is None or now_ms - polled_ms > member.max_poll_interval_ms
 
     def _beat(self, now_ms: int) -> None:
-        """Leave word that this member polls; others read it when they ask whether it is stuck."""
+        """Record a heartbeat; others read it to tell whether this member is stuck."""
         self._next_heartbeat_ms = now_ms + min(
             HEARTBEAT_INTERVAL_MS_MAX, max(1, self._max_poll_interval_ms // 10)
         )

@@ -1,8 +1,8 @@
-"""Which partition a key goes to.
+"""Partitioners: which partition a key goes to.
 
-A partitioner is any callable of a key and a partition count that returns a partition; it must give
-one key the same partition for ever. Records without a key never reach one: the producer deals them
-out in turn.
+A partitioner is any callable of a key and a partition count that returns a partition; it must
+always return the same one for a key. Records without a key never reach it: the producer spreads
+them round robin.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Partitioner: TypeAlias = Callable[[bytes, int], int]
 
 
 def murmur2(key: bytes, count: int) -> int:
-    """Return the partition Kafka's Java, Python and Go clients give `key`: the default.
+    """The partition that Kafka's Java, Python and Go clients choose for ``key``: the default.
 
-    Raises ValueError when `count` is less than 1.
+    Raises ``ValueError`` if ``count`` is less than 1.
     """
     return partition_for_key(key, count)
 
 
 def sha256(key: bytes, count: int) -> int:
-    """Return the partition the Rust merkql gives `key`: of its SHA-256, the first four bytes.
+    """The partition that the Rust merkql chooses for ``key``: by its SHA-256's first 4 bytes.
 
-    Raises ValueError when `count` is less than 1.
+    Raises ``ValueError`` if ``count`` is less than 1.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    import hashlib  # dear to import (OpenSSL), and needed here alone
+    import hashlib  # slow to import (OpenSSL) and needed only here
 
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % count

@@ -1,6 +1,6 @@
-"""Where one consumer stands in each of its partitions, and what it reads next.
+"""The positions of one consumer in its partitions, and what it fetches next.
 
-Knows offsets, resets, gaps and fairness; nothing of groups, threads or waiting.
+Handles offsets, resets, gaps and fairness; nothing of groups, threads or waiting.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ RESETS_MAX = 3  # of one partition in one poll: retention may overtake a reset
 
 
 class TopicPartition(NamedTuple):
-    """A partition by the name of its topic and its number; a plain tuple does as well."""
+    """A partition named by its topic and number; a plain tuple works too."""
 
     topic: str
     partition: int
 
 
 class Place:
-    """Where a consumer stands in one partition it reads."""
+    """The state of one partition in a consumer."""
 
     __slots__ = ("handed_out", "key", "name", "partition", "paused", "position", "since")
 
     def __init__(self, key: PartitionKey, partition: Partition, since: int) -> None:
         self.key = key
-        self.since = since  # the generation it fell to this consumer in; 0: chosen by hand
+        self.since = since  # the generation it was assigned in; 0: assigned by hand
         self.name = TopicPartition(partition.topic, partition.index)
         self.partition = partition
-        self.position: int | None = None  # the next offset to hand out; None: not found out yet
-        self.handed_out: int | None = None  # what an automatic commit has to commit, if anything
+        self.position: int | None = None  # the next offset to hand out; None: not known yet
+        self.handed_out: int | None = None  # the offset for the next automatic commit, if any
         self.paused = False
 
 
@@ -50,7 +50,7 @@ Chunk = tuple[Place, "list[Record]"]
 
 
 class Positions:
-    """The places of one consumer, in a fixed order that each fetch begins at another point of."""
+    """The partitions of one consumer, in a fixed order; each fetch starts at another one."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Positions:
         proving: ProvedReading | None = None,
     ) -> None:
         self.places: dict[PartitionKey, Place] = {}
-        self.changes = 0  # goes up when a fetch may find records without any that are new
+        self.changes = 0  # incremented when a fetch may find records although none arrived
         self._group = group
         self._offset_reset = offset_reset
         self._read_committed = read_committed
@@ -76,7 +76,7 @@ class Positions:
         return place
 
     def remember_ends(self, partitions: Iterable[tuple[PartitionKey, Partition]]) -> None:
-        """Note what is latest now. A partition that comes later is read from its beginning."""
+        """Note what "latest" is now. Partitions added later are read from the beginning."""
         if self._offset_reset != "latest":
             return
         self._ends = {}
@@ -84,7 +84,7 @@ class Positions:
             try:
                 self._ends[key] = partition.end_offset
             except (MerkqlError, OSError):
-                continue  # reading it will say so
+                continue  # raised when it is read
 
     def by_name(self, name: TopicPartition) -> Place:
         for place in self.places.values():
@@ -96,25 +96,25 @@ class Positions:
         )
 
     def position(self, place: Place) -> int:
-        """The next offset to hand out, found out now if need be."""
+        """The next offset to hand out, determined now if needed."""
         if place.position is None:
             self._begin(place, self._read_committed())
         assert place.position is not None
         return place.position
 
     def lag(self, place: Place) -> int:
-        """How many records lie between the position and the end; those that are gone do not."""
+        """How many records lie between the position and the end, not counting removed ones."""
         begin = max(self.position(place), place.partition.start_offset)
         return max(0, place.partition.end_offset - begin)
 
     def move(self, place: Place, offset: int) -> None:
-        """Go on from ``offset``; what was handed out before is not committed automatically."""
+        """Continue from ``offset``; what was handed out before is not committed automatically."""
         place.position = offset
         place.handed_out = None
         self.changes += 1
 
     def pause(self, places: Iterable[Place], *, paused: bool) -> None:
-        """Hand out nothing of these, or go on with them."""
+        """Pause these partitions, or resume them."""
         for place in places:
             place.paused = paused
         self.changes += 1
@@ -122,13 +122,13 @@ class Positions:
     def fetch(
         self, max_records: int, max_bytes: int
     ) -> tuple[list[Chunk], MerkqlError | OSError | None]:
-        """Records of all places that have some, within both limits, and the first error met.
+        """Records of all partitions that have some, within both limits, and the first error met.
 
-        No position moves, except over a gap: the caller moves it for what it hands out.
+        No position moves, except over a gap: the caller moves it for what it returns.
         """
         places, error = self._with_positions()
         if self._proving is not None:
-            self.changes += 1  # a checkpoint comes without a word; so look again each time
+            self.changes += 1  # a new checkpoint is not announced, so fetch each time
         if len(places) > 1:
             self._turn = (self._turn + 1) % len(places)
             places = places[self._turn :] + places[: self._turn]
@@ -165,7 +165,7 @@ class Positions:
     def _ready(
         self, places: list[Place], error: MerkqlError | OSError | None
     ) -> tuple[list[Place], MerkqlError | OSError | None]:
-        """Those whose end is elsewhere than their position."""
+        """The partitions whose end is not their position."""
         ready = []
         for place in places:
             try:
@@ -192,7 +192,7 @@ class Positions:
         return []
 
     def _fetch_past_marks(self, place: Place, max_records: int, max_bytes: int) -> list[Record]:
-        """The position goes over marks of transactions that are the last there is for now."""
+        """Move the position past control batches at the end of the partition."""
         assert place.position is not None
         end = place.partition.end_offset
         if place.position >= end:
@@ -202,10 +202,10 @@ class Positions:
         )
         if not records:  # so up to that end there are none
             place.position = place.handed_out = end
-        return records if self._proving is None else []  # these are not proved yet
+        return records if self._proving is None else []  # not proved yet
 
     def _cross_gap(self, place: Place, error: OffsetOutOfRangeError) -> None:
-        """The position is below the start, or past the end: go where ``offset_reset`` says."""
+        """The position is below the start, or past the end: reset as ``offset_reset`` says."""
         position, first, end = error.requested, error.first, error.next
         if self._offset_reset == "none":
             raise NoOffsetError(
@@ -213,8 +213,8 @@ class Positions:
                 f"partition {place.name.partition}, which holds {first} to {end}; "
                 'seek, or choose another offset_reset than "none"'
             ) from error
-        # Past the end (records of a topic of durability "disk" are lost with the power): nothing
-        # between the end and the position was ever read, so go on at the end.
+        # Past the end (a power cut loses records of "disk" topics): whatever is written next was
+        # not read yet, so continue at the end.
         target = first if position < first and self._offset_reset == "earliest" else end
         logger.warning(
             "group %r: %s partition %d holds %d to %d; the position goes from %d to %d",
@@ -232,12 +232,12 @@ class Positions:
         try:
             self._on_gap(place.name, position, target)
         except BaseException:
-            if place.position == target:  # not moved by it
-                place.position = position  # so that the gap is told again
+            if place.position == target:  # not moved by the callback
+                place.position = position  # so that the gap is reported again
             raise
 
     def _begin(self, place: Place, committed: Offsets) -> None:
-        """Find out where to begin: what was committed, else as ``offset_reset`` says."""
+        """Set the first position: the committed offset, else as ``offset_reset`` says."""
         known = committed.get(place.key)
         if known is not None:
             place.position = known.offset
@@ -248,7 +248,7 @@ class Positions:
                 "seek, or choose another"
             )
         elif self._offset_reset == "latest" and place.key in self._ends:
-            # Committed although nothing was handed out: the group goes on from here.
+            # Committed although nothing was handed out, so that the group continues from here.
             place.position = place.handed_out = self._ends[place.key]
         else:
             place.position = place.partition.start_offset

@@ -1,7 +1,7 @@
-"""Hands on only records that are proved against a checkpoint given from outside.
+"""Returns only records that are proved against a checkpoint from a trusted source.
 
-The directory, its checksums and its tree are trusted for nothing. Knows fetching and proving, no
-groups and no waiting. What it shows: docs/guide/proofs.md.
+The directory, its checksums and its tree are not trusted. Handles fetching and proving; nothing of
+groups or waiting. What it guarantees: docs/guide/proofs.md.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from merkql.storage.partition import Partition
 
 HASH_SIZE = 32
-RETRIES = 10  # erasures that one fetch may meet
+RETRIES = 10  # erasures that may overtake one fetch
 
 
 class Checkpoint(Protocol):
-    """What of a checkpoint is asked; each of merkql's classes of that name has it."""
+    """What is needed of a checkpoint; each of merkql's checkpoint classes fits."""
 
     @property
     def size(self) -> int:
-        """How many records."""
+        """The number of records."""
 
     @property
     def root(self) -> bytes:
@@ -43,7 +43,7 @@ Verify = Policy | Mapping[tuple[str, int], "Checkpoint | tuple[int, bytes]"]
 
 
 class Trusted(NamedTuple):
-    """A size and root that are believed; ``origin`` is empty where the caller gave them."""
+    """A trusted size and root; ``origin`` is empty if the caller gave them."""
 
     size: int
     root: bytes
@@ -55,22 +55,22 @@ NOTHING = Trusted(0, b"")
 
 @dataclass(slots=True)
 class _State:
-    """What is believed of one partition."""
+    """What is trusted of one partition."""
 
     trusted: Trusted = NOTHING
     refused: bytes = b""  # the newest note that the policy did not accept
 
 
 class ProvedReading:
-    """Fetches from any number of partitions what the checkpoints trusted cover, and proves it.
+    """Fetches what the trusted checkpoints of any number of partitions cover, and proves it.
 
-    A ``Policy``: the newest checkpoint kept in the partition that it accepts, looked for again
-    where records run out. A mapping: what is in it, asked again likewise, so that a caller may put
-    later checkpoints in. Each has to go on from the one before.
+    With a ``Policy``: the newest checkpoint stored in the partition that it accepts, looked for
+    again when records run out. With a mapping: its entries, likewise looked up again, so that a
+    caller may add later checkpoints. Each must be consistent with the one before.
     """
 
     def __init__(self, verify: Verify) -> None:
-        """``TypeError``, which says the way out, unless it says whom to believe."""
+        """Raises ``TypeError``, with the way out, unless ``verify`` says what to trust."""
         if not isinstance(verify, (Policy, Mapping)):
             raise TypeError(
                 "verify is a Policy, or a mapping of (topic, partition) to a checkpoint or to "
@@ -83,11 +83,11 @@ class ProvedReading:
     def fetch(
         self, partition: Partition, offset: int, max_records: int, max_bytes: int
     ) -> list[Record]:
-        """Records from ``offset`` on, as ``Partition.fetch`` gives them, all of them proved.
+        """Records from ``offset`` on, as ``Partition.fetch`` returns them, all of them proved.
 
-        None beyond the newest checkpoint trusted: they wait for one that covers them. Raises
-        ``UnprovenRecordError`` at a record that is not proved; those before it come first.
-        Cost: 40 µs a call, and 0.6 µs a small record.
+        None beyond the newest trusted checkpoint: they wait for one that covers them. Raises
+        ``UnprovenRecordError`` at a record that is not proved, after those before it were returned.
+        Cost: 40 µs per call, and 0.6 µs per small record.
         """
         state = self._states.setdefault((partition.topic, partition.index), _State())
         if offset >= state.trusted.size:
@@ -101,7 +101,7 @@ class ProvedReading:
         return _proved(partition, records, state.trusted)
 
     def _look_for_more(self, partition: Partition, offset: int, state: _State) -> None:
-        """Have the newest checkpoint there is, if it goes on from the one trusted so far."""
+        """Trust the newest checkpoint, if it is consistent with the one trusted so far."""
         if isinstance(self._verify, Policy):
             found = self._newest_accepted(partition, self._verify, offset, state)
         else:
@@ -134,12 +134,12 @@ class ProvedReading:
             return found
         if not state.trusted.size:
             raise _unproven(partition, offset, f"its newest checkpoint is not accepted: {reason}")
-        state.refused = newest.note  # an older one is trusted, and this may get its signatures yet
+        state.refused = newest.note  # it may still get the signatures it lacks
         return None
 
 
 def _fetched(partition: Partition, offset: int, max_records: int, max_bytes: int) -> list[Record]:
-    """Records with their salts under them, or erased: not read before and proved after that."""
+    """Fetch records, again if an erasure destroyed salts meanwhile: the two must match."""
     records: list[Record] = []
     for _ in range(RETRIES):
         records = partition.fetch(offset, max_records=max_records, max_bytes=max_bytes)
@@ -198,7 +198,7 @@ def _check_goes_on(partition: Partition, offset: int, known: Trusted, found: Tru
 
 
 def _proved(partition: Partition, records: list[Record], trusted: Trusted) -> list[Record]:
-    """The records up to the first that is not proved; raises where that is the very first."""
+    """The records before the first unproved one; raises if that is the first of all."""
     begin = 0
     while begin < len(records):
         run = _run(records, begin)
@@ -208,12 +208,12 @@ def _proved(partition: Partition, records: list[Record], trusted: Trusted) -> li
             continue
         if not begin:
             raise _unproven(partition, run[0].offset, _why(partition, run[0], trusted))
-        return records[:begin]  # the next fetch begins at the one that is wrong
+        return records[:begin]  # the next fetch starts at the unproved one
     return records
 
 
 def _run(records: Sequence[Record], begin: int) -> list[Record]:
-    """The records from there on up to a gap, where control batches are."""
+    """Consecutive records from there on, up to a gap left by control batches."""
     if records[-1].offset - records[begin].offset == len(records) - 1 - begin:
         return list(records[begin:])
     stop = begin + 1
@@ -223,7 +223,7 @@ def _run(records: Sequence[Record], begin: int) -> list[Record]:
 
 
 def _proved_count(partition: Partition, run: Sequence[Record], trusted: Trusted) -> int:
-    """How many of the records, from the first on, are in the tree that is trusted."""
+    """How many of the records, counted from the first, are in the trusted tree."""
     leaves = _leaves(partition, run, trusted)
 
     def holds(count: int) -> bool:
@@ -241,7 +241,7 @@ def _proved_count(partition: Partition, run: Sequence[Record], trusted: Trusted)
 
 
 def _largest(holds: Callable[[int], bool], high: int) -> int:
-    """The largest number up to ``high`` that holds; 0 always does."""
+    """The largest number up to ``high`` for which ``holds`` is true; it is true for 0."""
     low = 0
     while low < high:
         middle = (low + high + 1) // 2
@@ -250,7 +250,7 @@ def _largest(holds: Callable[[int], bool], high: int) -> int:
 
 
 def _leaves(partition: Partition, run: Sequence[Record], trusted: Trusted) -> bytes:
-    """The leaf hashes of records as they were read; of erased ones what their entries left."""
+    """The leaf hashes of records as they were read; for erased ones, from the tree."""
     first = run[0].offset
     leaves = bytearray(record_leaf_hashes(run, partition.salts(first, first + len(run))))
     for at, record in enumerate(run):
@@ -261,7 +261,7 @@ def _leaves(partition: Partition, run: Sequence[Record], trusted: Trusted) -> by
 
 
 def _leaf_of_erased(partition: Partition, record: Record, trusted: Trusted) -> bytes:
-    """The leaf in the record's place, if its entry has the record's time; else one of nothing."""
+    """The leaf of an erased record if its entry has the record's time; else zeros."""
     try:
         proof = partition.proof(record.offset, trusted.size)
         proof.check_leaf(trusted.root)
@@ -274,7 +274,7 @@ def _leaf_of_erased(partition: Partition, record: Record, trusted: Trusted) -> b
 
 
 def _why(partition: Partition, record: Record, trusted: Trusted) -> str:
-    """What is wrong with a record that is not proved, in words."""
+    """Why a record is not proved, in words."""
     if partition.end_offset < trusted.size:
         return _holds_less(partition, trusted)
     if partition.root(trusted.size) != trusted.root:

@@ -1,4 +1,4 @@
-"""Sorts the records of one `send_batch` into the partitions they go to."""
+"""Sorts the records of one ``send_batch`` into the partitions they go to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Route = Callable[[Topic, "bytes | None", "int | None"], int]  # of a key, or wha
 
 
 def log_of(topic: Topic, index: int) -> PartitionLog:
-    """The partition's state; ``UnknownTopicError`` if its topic was deleted."""
+    """The state of a partition to write to; ``UnknownTopicError`` if its topic was deleted."""
     if topic.deleted:
         raise UnknownTopicError(topic.name, "it was deleted")
     log: AnyLog = topic._known_log(index)
@@ -29,7 +29,7 @@ def log_of(topic: Topic, index: int) -> PartitionLog:
 
 
 def is_durable(topic: Topic) -> bool:
-    """Whether its records wait for the disk."""
+    """Whether writes to the topic wait for the disk."""
     return topic.config.durability == "fsync"
 
 
@@ -51,10 +51,10 @@ class Routed:
         return any(topic.deleted for topic, _ in self._topics.values())
 
     def add(self, records: list[ProducerRecord], *, by_key: Partitioner) -> None:
-        """Put each record where its topic, partition and key say.
+        """Add each record to the partition that its topic, partition number and key give.
 
-        Runs of records that the default partitioner routes take one call: with 1,000 records to a
-        sync, a call a record is most of what the write costs.
+        Consecutive records routed by the default partitioner are added in one call of the core: a
+        call for each would be most of the cost of a batch of 1,000.
         """
         at = 0
         while at < len(records):

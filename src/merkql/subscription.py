@@ -1,6 +1,6 @@
-"""What a consumer reads and how that changes: group membership or a choice by hand; commits.
+"""What a consumer reads and how that changes: assignments, rebalances, commits.
 
-Used by one thread at a time and knows nothing of waiting. Order of a change: automatic commit,
+For one thread at a time; never waits. A rebalance runs in this order: automatic commit,
 ``on_revoke``, partitions given up, partitions taken up, ``on_assign``.
 """
 
@@ -32,42 +32,42 @@ if TYPE_CHECKING:
 logger = logging.getLogger("merkql.consumer")
 
 
-TOPICS_INTERVAL_MS = 1000  # between looks for what another process made of the topics
+TOPICS_INTERVAL_MS = 1000  # between checks for topics that other processes changed
 
 
 class ConsumerOwner(Protocol):
-    """What a consumer asks of its broker."""
+    """What a consumer needs of its broker."""
 
     def topic(self, name: str) -> Topic:
         """The topic of that name; ``UnknownTopicError`` if there is none."""
 
     def topics(self, *, internal: bool = False) -> list[str]:
-        """The names of all topics, our own among them or not."""
+        """The names of all topics; ``internal`` includes merkql's own."""
 
     def _topic_ids(self) -> Collection[bytes] | None:
-        """Of all topics there are; None where one is damaged."""
+        """The ids of all topics; None if one is damaged."""
 
     @property
     def _files(self) -> FilePool:
-        """Where the group's files are reached."""
+        """The pool through which the group's files are reached."""
 
     @property
     def _arrivals(self) -> Arrivals:
-        """What tells of new records, and is told of changes in a group."""
+        """Announces new records, and is told of changes in a group."""
 
     @property
     def _groups_directory(self) -> str:
-        """Where the groups are."""
+        """The directory of all groups."""
 
     def _sync_records(self) -> None:
-        """Make the records durable that a commit speaks for: else new ones could be skipped."""
+        """Make the records before a commit durable; else the group could skip new ones."""
 
     def _unregister(self, closeable: Any) -> None:
-        """It is closed."""
+        """The consumer is closed."""
 
 
 class Reading:
-    """The partitions one consumer reads now, as a member of its group or chosen by hand."""
+    """The partitions one consumer reads now, as a group member or assigned by hand."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Reading:
         self._positions = positions
         self._auto_commit = auto_commit
         self._subscribed = False
-        self._settled = True  # the places are those of what the membership holds
+        self._settled = True  # the places match what the membership holds
         self._on_assign: OnChange | None = None
         self._on_revoke: OnChange | None = None
         self._unannounced: list[TopicPartition] = []  # on_assign has not returned for these yet
@@ -94,7 +94,7 @@ class Reading:
     def subscribe(
         self, subscription: Subscription, on_assign: OnChange | None, on_revoke: OnChange | None
     ) -> None:
-        """Join the group, or change what is wanted of it; partitions come with ``follow``."""
+        """Join the group, or change the subscription; ``follow`` takes partitions up."""
         if not self._subscribed:
             self.leave(commit=self._auto_commit)
         self._on_assign, self._on_revoke = on_assign, on_revoke
@@ -108,7 +108,7 @@ class Reading:
         self._subscribed = True
 
     def assign(self, names: Sequence[TopicPartition]) -> None:
-        """Read exactly these partitions, whatever the group's members do."""
+        """Read exactly these partitions, whatever the group's members read."""
         found = [(self.key_of(name), self.partition_of(name)) for name in names]
         self.leave(commit=self._auto_commit)
         self._positions.remember_ends(found)
@@ -116,7 +116,7 @@ class Reading:
             self._positions.add(key, partition)
 
     def leave(self, *, commit: bool) -> None:
-        """Give everything up and leave the group, if it was joined."""
+        """Give everything up and leave the group, if joined."""
         try:
             if commit:
                 self.commit_handed_out()
@@ -130,11 +130,11 @@ class Reading:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing was subscribed to and nothing assigned."""
+        """Whether nothing is subscribed to and nothing assigned."""
         return not self._subscribed and not self._positions.places
 
     def follow(self, now_ms: int) -> None:
-        """Notice what changed in the group and do what it asks; then commit automatically."""
+        """Notice changes in the group and carry them out; then commit automatically."""
         if self._subscribed:
             self._look_for_topics(now_ms)
             if self._membership.changed() or not self._settled:
@@ -145,14 +145,14 @@ class Reading:
             self.commit_handed_out()
 
     def explains(self, error: Exception) -> bool:
-        """Whether ``follow`` deals with it: another process deleted a topic subscribed to."""
+        """Whether ``follow`` handles this error: another process deleted a subscribed topic."""
         if not self._subscribed or not isinstance(error, UnknownTopicError):
             return False
         self._next_topics_ms = 0
         return True
 
     def commit(self, offsets: Mapping[PartitionKey, int]) -> None:
-        """Commit; durable when it returns, and so are the records before it."""
+        """Commit; durable when it returns, together with the records before it."""
         if not offsets:
             return
         self._broker._sync_records()
@@ -164,7 +164,7 @@ class Reading:
         self._group.under_lock(lambda lock: self._group.commit_locked(lock, committed))
 
     def commit_now(self, given: Mapping[tuple[str, int], int] | None) -> None:
-        """Commit the positions of all places, or what is given: offsets by topic and number."""
+        """Commit the positions of all partitions, or the given offsets."""
         if given is None:
             places = self._positions.places.values()
             wanted = {one.key: one.position for one in places if one.position is not None}
@@ -180,9 +180,10 @@ class Reading:
                 place.handed_out = None
 
     def commit_handed_out(self, keys: Collection[PartitionKey] | None = None) -> None:
-        """Commit what was handed out since the last time, of all places or of some.
+        """Commit what was handed out since the last time, of all partitions or of some.
 
-        Of partitions that belong to others by now nothing is committed; they hand it out again.
+        Nothing is committed for partitions that belong to others by now; they hand the records out
+        again.
         """
         places = [
             place
@@ -205,11 +206,11 @@ class Reading:
             return
 
     def key_of(self, name: TopicPartition) -> PartitionKey:
-        """The lasting key of a partition; ``UnknownTopicError``, ``UnknownPartitionError``."""
+        """The key of a partition; ``UnknownTopicError``, ``UnknownPartitionError``."""
         return PartitionKey(self._broker.topic(name.topic).id, self.partition_of(name).index)
 
     def check_offset(self, name: TopicPartition, offset: int) -> tuple[PartitionKey, int]:
-        """Key and offset, when a group may go on from there."""
+        """The key and the offset, if the offset may be committed."""
         arguments.integer("an offset", offset)
         partition = self.partition_of(name)
         if offset < 0:
@@ -232,8 +233,8 @@ class Reading:
             self._membership.refresh_topics()
 
     def _change(self) -> None:
-        """Give up what the group asks for or gave to others, take up what fell to this member."""
-        self._settled = False  # should this be interrupted, the next call goes on
+        """Give up what the group asks for or reassigned; take up what was assigned to us."""
+        self._settled = False  # if interrupted, the next call continues
         asked, lost = self._membership.review()
         places = self._positions.places
         names = [place.name for key, place in places.items() if key in asked or key in lost]
@@ -249,7 +250,7 @@ class Reading:
         self._settled = True
 
     def _adopt(self, held: Mapping[PartitionKey, Share]) -> None:
-        """Make the places those of the partitions held; what was lost in between begins anew."""
+        """Make the places match the partitions held; those lost in between start anew."""
         places = self._positions.places
         for key in list(places):
             if key not in held or held[key].since != places[key].since:
@@ -259,7 +260,7 @@ class Reading:
                 continue
             try:
                 name = TopicPartition(share.topic, key.partition)
-                # A topic that was deleted and made anew is another: the next generation has it.
+                # A recreated topic is another one: the next generation has it.
                 if self.key_of(name) == key:
                     self._positions.add(key, self.partition_of(name), share.since)
                     self._unannounced.append(name)
@@ -290,5 +291,5 @@ def _topics(broker: ConsumerOwner) -> list[Topic]:
         try:
             topics.append(broker.topic(name))
         except UnknownTopicError:
-            continue  # deleted this moment
+            continue  # deleted just now
     return topics

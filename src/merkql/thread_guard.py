@@ -1,4 +1,4 @@
-"""Lets one thread at a time into an object, and tells the second one so instead of waiting."""
+"""Admits one thread at a time to an object; a second one gets an error instead of waiting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from merkql.errors import ClosedError
 
 
 class ThreadGuard:
-    """A context for each call: ``RuntimeError`` while another thread is in one.
+    """A context for each call; raises ``RuntimeError`` while another thread is in one.
 
     The same thread may enter again (a callback that commits). ``check``, a method, runs on every
     entry.
@@ -19,15 +19,15 @@ class ThreadGuard:
 
     def __init__(self, what: str, check: Callable[[], None]) -> None:
         self._what = what
-        self._check = weakref.WeakMethod(check)  # a guard does not keep what it guards alive
+        self._check = weakref.WeakMethod(check)  # the guard must not keep its object alive
         self._lock = threading.RLock()
-        self.closing = False  # another thread ends it: who comes now is told that
+        self.closing = False  # being closed: threads that enter now get ClosedError
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
             if self.closing:
                 raise ClosedError(f"{self._what} is closed")
-            self._run_check()  # in a forked child that other thread is not there
+            self._run_check()  # in a forked child the other thread does not exist
             raise RuntimeError(
                 f"{self._what} is in use by another thread; give each thread its own "
                 "(close and wakeup may be called from any)"
@@ -48,6 +48,6 @@ class ThreadGuard:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Enter unchecked, after whoever is inside now has left."""
+        """Enter without the check, once the thread inside has left."""
         with self._lock:
             yield

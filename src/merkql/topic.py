@@ -1,4 +1,4 @@
-"""A topic: a named set of partitions, how they are configured, and what becomes of that."""
+"""A topic: a named set of partitions, its configuration, and changes of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class _Owner:
-    """What a partition asks of its topic, and users do not."""
+    """What a partition needs of its topic; not public."""
 
     def __init__(self, topic: Topic) -> None:
         self._topic = topic
@@ -101,12 +101,12 @@ class Topic:
 
     @property
     def retention(self) -> RetentionConfig:
-        """What each partition keeps readable."""
+        """The topic's retention limits."""
         return self._retention
 
     @property
     def _has_limits(self) -> bool:
-        """Whether retention takes anything away."""
+        """Whether the topic has retention limits."""
         return self._retention is not NO_LIMITS
 
     def partitions(self) -> list[Partition]:
@@ -115,7 +115,7 @@ class Topic:
 
     @property
     def partition_count(self) -> int:
-        """How many partitions there are."""
+        """The number of partitions."""
         return len(self._partitions)
 
     def partition(self, index: int) -> Partition:
@@ -127,13 +127,13 @@ class Topic:
         return self._partitions[index]
 
     def add_partitions(self, count: int) -> None:
-        """Make it ``count`` partitions in all. Keys then route differently; records stay."""
+        """Grow to ``count`` partitions in all. Keys then route differently; records stay."""
         refuse_ours(self.name)
         check_between(count, "the number of partitions", 1, PARTITIONS_MAX)
         self._check_count(count)
         with self._exclusive(topics=True):
             self._check_count(count)  # another process may have added some
-            added = range(len(self._partitions), count)  # a missing one of before is damage
+            added = range(len(self._partitions), count)  # an earlier one that is missing is damage
             make_partition_directories(self._owner.pool, self._directory, added)
             self._change(partitions=count)
             self._logs += [None] * (count - len(self._logs))
@@ -145,10 +145,10 @@ class Topic:
     def erase_key(
         self, key: bytes | str, *, by: str | None = None, reason: str | None = None
     ) -> dict[int, list[int]]:
-        """Destroy every record with this key, in all partitions; their offsets, by partition.
+        """Destroy every record with this key, in all partitions; returns offsets by partition.
 
-        All that were written before it returns, whole or not at all, also those that retention
-        hides. Otherwise as ``Partition.erase``. Cost: a read of every record there is.
+        Covers all written before it returns, including those that retention hides; all or nothing.
+        Otherwise as ``Partition.erase``. Cost: reads every record of the topic.
         """
         from merkql.storage.eraser import Reason
         from merkql.storage.erasure import find_key
@@ -161,7 +161,7 @@ class Topic:
         searched = {i: self._partitions[i].find_key(wanted) for i in partitions}
 
         def choose(index: int, log: PartitionLog) -> list[int]:
-            offsets, end = searched.get(index, ([], 0))  # the rest came meanwhile
+            offsets, end = searched.get(index, ([], 0))  # what arrived since is searched here
             return offsets + find_key(log, wanted, end).offsets
 
         return self._for_partitions.erase(partitions, choose, said)
@@ -182,9 +182,9 @@ class Topic:
         segment_age_ms: int | None = None,
         checkpoints: CheckpointSchedule | None = None,
     ) -> None:
-        """Change what is given; durable when it returns. Compression holds for new records.
+        """Change the given settings; durable when it returns. Compression applies to new records.
 
-        What retention hid stays hidden when it is loosened.
+        What retention hid stays hidden when its limits are loosened.
         """
         refuse_ours(self.name)
         given = {
@@ -201,13 +201,13 @@ class Topic:
                 if isinstance(log, PartitionLog) and log.damage is None:
                     keep_start(log, visible_start(log, self.retention, self._owner.now_ms()))
                     if durability == "fsync":
-                        log.sync_point()  # what was visible before is held to the same
+                        log.sync_point()  # earlier records must be as durable as later ones
             self._change(**{name: value for name, value in given.items() if value is not None})
         if self._has_limits:
             self._owner.watch_retention()
 
     def _open_log(self, index: int) -> AnyLog:
-        """The state of one partition; for the engine."""
+        """The up-to-date state of one partition; for the engine."""
         self._owner.check_open()
         if self.deleted:
             raise UnknownTopicError(self.name, "it was deleted")
@@ -216,7 +216,7 @@ class Topic:
         return log
 
     def _known_log(self, index: int) -> AnyLog:
-        """The state of one partition as this process knows it; for who brings it up to date."""
+        """The state of one partition, perhaps not up to date; the caller sees to that."""
         log: AnyLog | None = self._logs[index]
         if log is None:
             with self._lock:
@@ -229,7 +229,7 @@ class Topic:
         return log
 
     def _recover_log(self, index: int) -> None:
-        """Open a partition, again if need be, and mend it; by who is ``opening``."""
+        """Open a partition through recovery, even if it is open; for a holder of ``opening``."""
         log = self._logs[index]
         if isinstance(log, PartitionLog):
             self._owner.partitions.reopen(log)
@@ -237,12 +237,12 @@ class Topic:
             self._known_log(index)
 
     def _retire(self) -> None:
-        """The topic is being deleted: nothing of it is opened any more."""
+        """The topic is being deleted: open nothing of it any more."""
         with self._lock:
             self.deleted = True
             for log in self._logs:
                 if isinstance(log, PartitionLog):
-                    log.retired = True  # a reader's asks `_is_here`
+                    log.retired = True  # a ReaderLog asks `_is_here`
 
     @property
     def directory(self) -> str:
@@ -254,25 +254,25 @@ class Topic:
         return self._signature == topic_signature(self._owner.pool, self._directory)
 
     def _is_here(self) -> bool:
-        """Whether no other process deleted the topic; only that can make it another one."""
+        """Whether the topic still exists; another process may have deleted it."""
         if not self.deleted and not self._is_current():
             try:
                 _, found, _ = read_topic(self._owner.pool, self._directory)
             except FileNotFoundError:
                 found = b""
             except MerkqlError:
-                found = self.id  # nobody can tell; who asks for the topic is told
+                found = self.id  # damaged: assume it exists; `TopicTable.get` raises the damage
             if found != self.id:
                 self._retire()
         return not self.deleted
 
     def _opened_logs(self) -> list[PartitionLog]:
-        """The partitions that were used since the broker opened."""
+        """The partitions opened for writing so far."""
         return [log for log in self._logs if isinstance(log, PartitionLog)]
 
     @contextmanager
     def _exclusive(self, *, topics: bool = False) -> Iterator[None]:
-        """Hold the writer still; ``ReadOnlyError`` where nothing may be written."""
+        """Exclude all writing; ``ReadOnlyError`` if the broker is read-only."""
         if self._owner.read_only:
             raise ReadOnlyError("the broker was opened with read_only=True")
         with self._owner.exclusive(topics=topics):
@@ -281,7 +281,7 @@ class Topic:
             yield
 
     def _apply_retention(self) -> int:
-        """Apply retention to every partition; the bytes freed. By the leader only."""
+        """Apply retention to every partition; returns the bytes freed. For the leader."""
         freed = 0
         for index in range(len(self._logs)):
             log = self._open_log(index)
@@ -290,7 +290,7 @@ class Topic:
         return freed
 
     def _reload(self) -> None:
-        """Take in what another process made of the topic's configuration."""
+        """Apply a configuration that another process changed."""
         _, _, config = read_topic(self._owner.pool, self._directory)
         with self._lock:
             self._set_config(config)
@@ -305,7 +305,7 @@ class Topic:
         return Partition(self._for_partitions, name, index, self._owner.now_ms)
 
     def _open_beside(self, index: int) -> AnyLog | None:
-        """The state of a partition where nothing has to be mended for it; with the lock held."""
+        """Open a partition if it needs no recovery; for a holder of the lock."""
         if self.deleted:  # its directory may be another topic's by now
             raise UnknownTopicError(self.name, "it was deleted")
         log: AnyLog | None = self._logs[index]
@@ -347,7 +347,7 @@ class Topic:
     def _set_config(self, config: TopicConfig) -> None:
         self._signature = topic_signature(self._owner.pool, self._directory)
         self._config = config
-        # The one object that stands for no limits makes the most common question a quick one.
+        # One shared object for no limits, so that `is` decides the common case.
         self._retention = NO_LIMITS if config.retention == NO_LIMITS else config.retention
 
     def _change(self, **changes: Any) -> None:
@@ -357,7 +357,7 @@ class Topic:
         self._tell_logs()
 
     def _tell_logs(self) -> None:
-        """Have the open partitions written as the configuration says now."""
+        """Pass the current settings to the open partitions."""
         settings = self._settings()
         for log in self._opened_logs():
             log.settings.follow(settings)

@@ -1,4 +1,4 @@
-"""How a topic was created and is kept: its configuration, and the file that holds it.
+"""A topic's configuration, and the file that holds it.
 
 Format: docs/formats/data-directory.md.
 """
@@ -27,7 +27,7 @@ COMPRESSIONS = ("none", "lz4")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicConfig:
-    """How a topic was created; see ``Broker.create_topic`` for the meaning of each."""
+    """A topic's configuration; ``Broker.create_topic`` explains each field."""
 
     partitions: int = 1
     retention: RetentionConfig = field(default_factory=RetentionConfig)
@@ -57,7 +57,7 @@ def write_topic(
 
 
 def encode_topic(name: str, topic_id: bytes, config: TopicConfig) -> bytes:
-    """What a topic's configuration file holds."""
+    """The content of a topic's configuration file."""
     content = {"format": FORMAT, "name": name, "id": topic_id.hex(), **asdict(config)}
     return json.dumps(content, indent=1).encode() + b"\n"
 
@@ -92,14 +92,12 @@ def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicC
 
 
 def topic_signature(pool: FilePool, topic_directory: str) -> tuple[int, int] | None:
-    """What changes whenever a topic's configuration is replaced."""
+    """A value that changes whenever a topic's configuration file is replaced."""
     status = pool.files.status(layout.topic_config(topic_directory))
     return (status.st_ino, status.st_mtime_ns) if status is not None else None
 
 
 def refuse_ours(name: object) -> None:
-    """``ValueError`` for the topic that nobody may change but erasing."""
+    """``ValueError`` for the internal topic, which only erasures may change."""
     if name == layout.ERASURES_TOPIC:
-        raise ValueError(
-            f"{name!r} says who erased what: it is written by erasing, and kept as long as the rest"
-        )
+        raise ValueError(f"{name!r} is the audit log of erasures: only erasing records writes it")

@@ -1,4 +1,4 @@
-"""What a topic asks of its broker."""
+"""What a topic needs of its broker's engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TopicOwner(Protocol):
-    """The engine, as far as topics know it."""
+    """The part of the engine that topics use."""
 
     pool: FilePool
     read_only: bool
@@ -23,7 +23,7 @@ class TopicOwner(Protocol):
     checkpointer: CheckpointMaker
 
     def exclusive(self, *, topics: bool = False) -> AbstractContextManager[None]:
-        """Hold the writer still; ``topics`` are going to change, or not."""
+        """Exclude all writing; ``topics``: topics or partitions are going to change."""
 
     def now_ms(self) -> int:
         """The wall clock, milliseconds since 1970."""
@@ -35,4 +35,4 @@ class TopicOwner(Protocol):
         """Apply retention in the background from now on."""
 
     def announce(self) -> None:
-        """Tell consumers that partitions changed."""
+        """Wake consumers: partitions changed."""

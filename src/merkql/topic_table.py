@@ -1,4 +1,4 @@
-"""The topics of a data directory: found at open, created, deleted, looked up."""
+"""The topics of a data directory: loads, creates, deletes and looks them up."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("merkql.recovery")
 
 
 class TopicDefaults(NamedTuple):
-    """How topics come to be that nobody created by hand."""
+    """Whether topics are created on first use, and with which configuration."""
 
     auto_create: bool
     config: TopicConfig
@@ -48,10 +48,10 @@ class TopicTable:
         self._lock = threading.Lock()
         self._topics: dict[str, Topic] = {}
         self._damaged: dict[str, MerkqlError] = {}  # by directory name
-        self._seen: tuple[int, int] | None = None  # what stood for the topics when they were read
+        self._seen: tuple[int, int] | None = None  # `_signature` when the topics were read
 
     def load(self) -> None:
-        """Find the topics on disk and bring those the WAL names up to date."""
+        """Find the topics on disk and recover the partitions named in the WAL."""
         deleted = self._find()
         if self._engine.read_only:
             return
@@ -73,14 +73,16 @@ class TopicTable:
 
     @cached_property
     def erasures(self) -> Erasures:
-        """What erases records; loaded when it is needed."""
+        """Erases records; imported when first needed."""
         from merkql.erasures import Erasures
 
         return Erasures(self._engine, self)
 
     def _finish_deletions(self, deleted: dict[bytes, str], in_wal: set[bytes]) -> None:
-        """Remove what interrupted deletions left, as `delete` does: the last trace of a topic goes
-        when the WAL has forgotten it."""
+        """Complete interrupted deletions as ``delete`` does.
+
+        A topic's last trace is removed once the WAL holds none of its records.
+        """
         named = not in_wal.isdisjoint(deleted)
         for path in deleted.values():
             remove_tree(self._engine.pool.files, path, keep=named)
@@ -90,7 +92,7 @@ class TopicTable:
                 remove_tree(self._engine.pool.files, path)
 
     def logs_of(self, partitions: Iterable[LivePartition]) -> list[PartitionLog]:
-        """Those partitions, opened; without those whose topic is deleted."""
+        """These partitions, opened, except those whose topic is deleted."""
         by_id = {topic.id: topic for topic in self.topics()}
         logs = []
         for topic_id, index in partitions:
@@ -102,9 +104,9 @@ class TopicTable:
         return logs
 
     def successor(self, log: PartitionLog, partition_count: int) -> PartitionLog | None:
-        """The partition that has the place of ``log``, whose topic was deleted; by the leader.
+        """The partition that replaces ``log``, whose topic was deleted; for the leader.
 
-        None where no topic of the name is there, or keys are spread otherwise in it.
+        None if the topic was not recreated, or has another number of partitions.
         """
         topic = self._topics.get(log.id.topic)
         if topic is None or topic.id == log.id.topic_id or topic.partition_count != partition_count:
@@ -112,12 +114,12 @@ class TopicTable:
         return self.logs_of([(topic.id, log.id.index)])[0]
 
     def names(self, *, internal: bool = False) -> list[str]:
-        """The names of all topics, sorted; ``internal``: those of our own too."""
+        """The names of all topics, sorted; ``internal`` includes merkql's own."""
         self.refresh()
         return sorted(one for one in self._topics if internal or one != layout.ERASURES_TOPIC)
 
     def ids(self) -> set[bytes] | None:
-        """The ids of all topics there are; None where one is damaged and does not say its own."""
+        """The ids of all topics; None if one is damaged and its id unknown."""
         self.refresh()
         return None if self._damaged else {topic.id for topic in self.topics()}
 
@@ -125,7 +127,7 @@ class TopicTable:
         return list(self._topics.values())
 
     def apply_retention(self) -> int:
-        """Apply every topic's retention now; the bytes freed on disk."""
+        """Apply every topic's retention now; returns the bytes freed on disk."""
         freed = 0
         errors = []
         with self._engine.exclusive():
@@ -133,7 +135,7 @@ class TopicTable:
                 try:
                     freed += topic._apply_retention()
                 except (MerkqlError, OSError) as error:
-                    errors.append(error)  # the other topics get theirs
+                    errors.append(error)  # raised after the other topics are done
         if errors:
             raise errors[0]
         return freed
@@ -174,12 +176,12 @@ class TopicTable:
             return self.get(name)
 
     def create(self, name: str, config: TopicConfig) -> Topic:
-        """Make a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
+        """Create a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
         refuse_ours(name)
         return self._make(name, config)
 
     def ensure_internal(self, name: str, *, leads: bool = False) -> Topic:
-        """A topic of ours, made if need be; ``leads``: by who has the lead."""
+        """An internal topic, created if needed; ``leads``: the caller holds the lead."""
         self.refresh()
         if name in self._topics or layout.file_name(name) in self._damaged:
             return self._known(name)
@@ -211,7 +213,7 @@ class TopicTable:
     def delete(self, name: str) -> None:
         """Remove a topic and every byte of its records; durable when it returns.
 
-        A topic created under the name later is another one: old proofs do not speak for it.
+        A topic created under the same name later is another one: old proofs do not apply to it.
         """
         layout.check_name(name, "topic")
         engine = self._engine
@@ -228,12 +230,12 @@ class TopicTable:
             engine.pool.forget(topic.directory, below=True)
             try:
                 files.rename(topic.directory, doomed)
-            except OSError:  # it is still there, for new handles
+            except OSError:  # it still exists, for new handles
                 self._topics[name] = Topic(engine, topic.directory, name, topic.id, topic.config)
                 raise
             files.sync_directory(topics)
-            # First what frees space: on a full disk the WAL could not say that it forgets. The
-            # empty directory stays until it has, so that a crash finds which topic this was.
+            # Free space first: on a full disk the WAL could not be emptied. The empty directory
+            # stays until it is, so that a crash finds which topic this was.
             remove_tree(files, doomed, keep=True)
             engine.forget_wal()
             remove_tree(files, doomed)
@@ -247,7 +249,7 @@ class TopicTable:
         directory = layout.topic_directory(root, name)
         pool.files.make_directory(prepared)
         try:
-            # Durable before its name is: that, the next call sees to.
+            # Durable before the rename; its name is synced by the next call.
             content = encode_topic(name, topic_id, config)
             write_file(pool.files, layout.topic_config(prepared), content)
             make_partition_directories(pool, prepared, range(config.partitions))
@@ -265,7 +267,7 @@ class TopicTable:
         return Topic(self._engine, directory, name, topic_id, config)
 
     def _take_in(self, directory: str, name: str) -> None:
-        """A topic whose creation was interrupted when all but its return was done is there."""
+        """Adopt a topic whose creation was interrupted just before it returned."""
         try:
             found, topic_id, config = read_topic(self._engine.pool, directory)
         except (CorruptionError, FileNotFoundError):
@@ -275,7 +277,7 @@ class TopicTable:
             raise TopicExistsError(f"topic {name!r} exists already")
 
     def _find(self) -> dict[bytes, str]:
-        """Read what changed of the topics; deleted topics not removed yet, by their id."""
+        """Update the table from disk; returns topics whose deletion is unfinished, by id."""
         engine = self._engine
         topics = layout.topics_directory(engine.root)
         deleted: dict[bytes, str] = {}
@@ -298,7 +300,7 @@ class TopicTable:
         return deleted
 
     def _remove_unfinished(self) -> None:
-        """Remove what a creation left that was interrupted; by a holder of the role."""
+        """Remove the remains of interrupted creations; for a holder of the role."""
         files, topics = self._engine.pool.files, layout.topics_directory(self._engine.root)
         for entry in self._entries():
             if entry.startswith(layout.NEW_PREFIX):
@@ -315,12 +317,12 @@ class TopicTable:
         except FileNotFoundError:
             if self._topics or not self._engine.read_only:
                 raise
-            return []  # there never were any, and a copy left the empty directory out
+            return []  # there never were topics, and a copy left the empty directory out
 
     def _read(self, path: str, entry: str) -> None:
         try:
             if not is_directory(self._engine.pool.files, path):
-                return  # deleted this moment
+                return  # deleted just now
             name, topic_id, config = read_topic(self._engine.pool, path)
         except (CorruptionError, FormatError) as error:
             self._note_damage(entry, error)
@@ -336,16 +338,16 @@ class TopicTable:
             self._forget(known)
             known = self._topics[name] = Topic(self._engine, path, name, topic_id, config)
         if known._has_limits and not self._engine.read_only:
-            self._engine.watch_retention()  # whoever set them may be gone
+            self._engine.watch_retention()  # the process that set limits may be gone
 
     def _is_current(self, topic: Topic) -> bool:
-        """Whether the topic is what it was; another process can have changed it."""
+        """Whether the topic is known to be unchanged by other processes."""
         if self._engine.read_only:
             return topic._is_current()
         return self._seen is not None and self._engine.topics_version == self._seen[0]
 
     def _forget(self, topic: Topic | None) -> None:
-        """Another process deleted the topic: no descriptor of its files may stand for new ones."""
+        """Another process deleted the topic: close its files, as their names may be reused."""
         if topic is not None:
             topic._retire()
             for log in topic._opened_logs():
@@ -353,18 +355,18 @@ class TopicTable:
             self._engine.pool.forget(topic.directory, below=True)
 
     def _note_damage(self, entry: str, damage: MerkqlError) -> None:
-        """Keep it for who asks for the topic; logged when it is news."""
+        """Store the damage for callers that ask for the topic; log it once."""
         if str(self._damaged.get(entry)) != str(damage):
             logger.error("%s", damage)
         self._damaged[entry] = damage
 
     def refresh(self) -> None:
-        """See what another process made of the topics."""
+        """Pick up topics that another process created, changed or deleted."""
         with self._lock:
             self._look()
 
     def _look(self) -> None:
-        """The same for a holder of the lock. Cost: one small read when nothing changed."""
+        """``refresh`` for a holder of the lock. Cost: one small read if nothing changed."""
         seen = self._signature(self._engine.topics_version)
         if seen is not None and seen == self._seen:
             return
@@ -372,6 +374,6 @@ class TopicTable:
         self._seen = seen
 
     def _signature(self, version: int | None) -> tuple[int, int] | None:
-        """What changes when topics do: their version, and the directory where hands put them."""
+        """A value that changes with the topics: their version, and the directory's time."""
         status = self._engine.pool.files.status(layout.topics_directory(self._engine.root))
         return (version, status.st_mtime_ns) if status is not None and version is not None else None
