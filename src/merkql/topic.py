@@ -313,7 +313,7 @@ class Topic:
             directory = layout.partition_directory(self._directory, index)
             identity = PartitionId(self.name, self.id, index)
             reader = self._owner.partitions.open_reader(directory, identity)
-            reader.is_here = self._is_here
+            reader.is_here, reader.has_salts = self._is_here, self.config.erasable
             log = reader
         elif log is None and self._owner.partitions.is_live((self.id, index)):
             fresh = self._new_log(index)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: writers, one in waiting, readers, members of a group."""
+"""kill -9 at random moments: writers that take turns, readers, members of a group."""
 
 from __future__ import annotations
 
@@ -34,37 +34,41 @@ def run(kills: int, seed: int = 1) -> Counter[str]:
 
 def _one_directory(place: str, ledger: Ledger, draw: random.Random, totals: Counter[str]) -> None:
     root = f"{place}/data"
-    heirs: list[Process] = []
+    writers: list[Process] = []
     others = {
         name: [Process(name, root, draw.getrandbits(32)) for _ in range(2)]
         for name in ("read", "consume")
     }
     try:
         for turn in range(ROUNDS_A_DIRECTORY):
-            writer = heirs.pop() if heirs else Process("write", root, draw.getrandbits(32))
-            if draw.random() < 0.5:
-                heirs.append(Process("write", root, draw.getrandbits(32)))
-            _let_work(writer, others, ledger, draw.uniform(0.005, 0.15))
-            writer.kill(ledger)
-            totals["kills"] += 1
+            while len(writers) < draw.choice([1, 2, 4]):
+                writers.append(Process("write", root, draw.getrandbits(32)))
+            _let_work(writers, others, ledger, draw.uniform(0.005, 0.15))
+            _kill(writers, draw.randrange(len(writers)), ledger, totals)
             for name, processes in others.items():
                 if draw.random() < 0.4:
-                    processes.pop(0).kill(ledger)
-                    totals["kills"] += 1
+                    _kill(processes, 0, ledger, totals)
                     processes.append(Process(name, root, draw.getrandbits(32)))
-            if turn % CHECK_EVERY == 0 and not heirs:
+            if turn % CHECK_EVERY == 0:
+                while writers:
+                    _kill(writers, 0, ledger, totals)
                 _check(root, ledger, whole=False)
     finally:
-        for process in [*heirs, *others["read"], *others["consume"]]:
-            process.kill(ledger)
-            totals["kills"] += 1
+        for processes in (writers, *others.values()):
+            while processes:
+                _kill(processes, 0, ledger, totals)
     _check(root, ledger, whole=True)
 
 
+def _kill(processes: list[Process], number: int, ledger: Ledger, totals: Counter[str]) -> None:
+    processes.pop(number).kill(ledger)
+    totals["kills"] += 1
+
+
 def _let_work(
-    writer: Process, others: dict[str, list[Process]], ledger: Ledger, seconds: float
+    writers: list[Process], others: dict[str, list[Process]], ledger: Ledger, seconds: float
 ) -> None:
-    for process in (writer, *others["read"], *others["consume"]):
+    for process in (*writers, *others["read"], *others["consume"]):
         process.listen(ledger, seconds / 5)
 
 

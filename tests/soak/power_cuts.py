@@ -102,7 +102,8 @@ def run(kind: str, cuts: int, seed: int = 1) -> Counter[str]:
 
 def _cut(disk: Disk, ledger: Ledger, draw: random.Random) -> None:
     root = str(disk.mount_point / "data")
-    processes = [Process(name, root, draw.getrandbits(32)) for name in ("write", "read", "consume")]
+    names = [*["write"] * draw.choice([1, 1, 3]), "read", "consume"]
+    processes = [Process(name, root, draw.getrandbits(32)) for name in names]
     try:
         for process in processes:
             process.listen(ledger, draw.uniform(0.005, 0.06))

@@ -30,7 +30,8 @@ class Process:
             os.close(self._pipe)
             PROGRAMS[self.name](root, seed, sayer(pipe))
         except BaseException as error:
-            if os.strerror(errno.EIO) not in str(error):  # of a disk that is off
+            off = [os.strerror(errno.EIO), os.strerror(errno.EROFS)]
+            if not any(text in str(error) for text in off):  # of a disk that is off
                 traceback.print_exc()
         os._exit(1)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from merkql import (
     Broker,
+    OffsetOutOfRangeError,
     ProducerRecord,
     RetentionConfig,
     StaleGenerationError,
@@ -152,11 +153,12 @@ def _follow(broker: Broker, draw: random.Random, say: Say) -> None:
                 start = max(partition.start_offset, known.get((name, partition.index), 0), end - 50)
                 if start >= end:
                     continue
-                values = [
-                    [name, partition.index, one.offset, one.value and one.value.decode()]
-                    for one in partition.read_range(start, end)
-                ]
-                say("read", values)
+                with contextlib.suppress(OffsetOutOfRangeError):  # retention came in between
+                    values = [
+                        [name, partition.index, one.offset, one.value and one.value.decode()]
+                        for one in partition.read_range(start, end)
+                    ]
+                    say("read", values)
                 known[name, partition.index] = end
         if draw.random() < 0.05:
             return

@@ -94,6 +94,38 @@ def test_a_reader_called_a_segment_missing_that_is_there_for_the_last_was_gone(
         assert caught.value.path == str(logs[-1])
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_readers_believed_an_older_tail_page_that_was_put_back(
+    tmp_path: Path, read_only: bool
+) -> None:
+    filled(tmp_path)
+    page = (tmp_path / PLACE / "tail").read_bytes()
+    with Broker.open(tmp_path) as broker:
+        for number in range(COUNT, 2 * COUNT):
+            broker.producer().send("t", b"%03d" % number * 30)
+    (tmp_path / PLACE / "tail").write_bytes(page)
+    with Broker.open(tmp_path, read_only=read_only) as broker:
+        partition = partition_of(broker)
+        assert partition.end_offset == 2 * COUNT
+        assert len(partition.read_range(0, 2 * COUNT)) == 2 * COUNT
+        partition.verify()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_readers_called_the_tree_wrong_where_the_salts_were_gone(
+    tmp_path: Path, read_only: bool
+) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t", erasable=True)
+        broker.producer().send_values("t", [b"x", b"y"])
+    salts = tmp_path / PLACE / "tree/salts"
+    salts.unlink()
+    with Broker.open(tmp_path, read_only=read_only) as broker:
+        with pytest.raises(CorruptionError) as caught:
+            partition_of(broker).verify()
+        assert caught.value.path == str(salts)
+
+
 def test_a_missing_boundary_segment_passed_as_retained_away(tmp_path: Path) -> None:
     logs = filled(tmp_path, RetentionConfig(max_records=30), compacted=True)
     assert first_offset(logs[0]) == 170

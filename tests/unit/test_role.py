@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -379,3 +380,72 @@ def test_who_lost_the_role_in_a_long_piece_of_work_tells_nobody_of_it(
         assert offsets == [0, 1]
         assert one.producer().send("t", b"goes on").offset == 2
         assert one.topic("t").partition(0).verify().end_offset == 3
+
+
+class GoneDisk(Files):
+    """Nothing is known of a file once ``gone``: the disk under it is off."""
+
+    gone = False
+
+    def status(self, path: str) -> os.stat_result | None:
+        if self.gone:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return super().status(path)
+
+
+def test_a_disk_that_was_gone_left_who_opens_or_closes_waiting_and_a_traceback(
+    tmp_path: Path,
+) -> None:
+    holder = role_of(tmp_path)
+    holder.give()
+    files = GoneDisk()
+    late = WriterRole(files, str(tmp_path))
+    late.enter(exclusive=False, timeout_s=5)
+    late.give()
+    assert holder.take()
+    raised: list[BaseException] = []
+
+    def waits() -> None:
+        try:
+            late.wait(100 * DEADLINE_S)
+        except OSError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=waits, daemon=True)
+    thread.start()
+    until(lambda: holder.wanted)
+    files.gone = True
+    holder.give()
+    thread.join(DEADLINE_S)
+    assert [error.errno for error in raised if isinstance(error, OSError)] == [errno.EIO]
+    for role in (holder, late):
+        role.close()
+
+
+class SlowToDie(Files):
+    """Somebody who is being killed has still the lock of the brokers, until asked so often."""
+
+    def __init__(self, path: Path, questions: int) -> None:
+        self.questions = questions
+        self.dying = os.open(path, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(self.dying, fcntl.LOCK_EX)
+
+    def lock(self, descriptor: int, *, exclusive: bool = True, wait: bool = True) -> bool:
+        got = super().lock(descriptor, exclusive=exclusive, wait=wait)
+        if not got and self.questions:
+            self.questions -= 1
+            if not self.questions:
+                os.close(self.dying)
+        return got
+
+
+@pytest.mark.parametrize("questions", [1, 2, 5])
+def test_who_came_as_the_last_was_killed_was_refused_or_joined_a_dead_session(
+    tmp_path: Path, questions: int
+) -> None:
+    """The kernel frees the locks of a process that was killed one after the other."""
+    files = SlowToDie(tmp_path / "lock.sharers", questions)
+    role = WriterRole(files, str(tmp_path))
+    assert role.enter(exclusive=False, timeout_s=5)
+    assert not files.questions
+    role.close()

@@ -67,8 +67,7 @@ class ReaderLog:
         self.id = identity
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
         self.damage: CorruptionError | None = None
-        self._salts_path = layout.tree_salts(self.tree.directory)
-        self._has_salts = False
+        self.has_salts = False  # the topic sets it: whether each record has a salt
         begin: Segment = self._growing(0, 0, ScannedIndex(directory, []))
         self._parts: tuple[tuple[SealedSegment, ...], Segment] = ((), begin)  # replaced as one
         self._lock = threading.Lock()
@@ -101,13 +100,6 @@ class ReaderLog:
         return self._parts[1]
 
     @property
-    def has_salts(self) -> bool:
-        """Whether each record's digest is salted; known from the first record on."""
-        if not self._has_salts and self.end_offset:
-            self._has_salts = self.pool.exists(self._salts_path)
-        return self._has_salts
-
-    @property
     def tip(self) -> tuple[int, int]:
         """The end: an offset and its position in the last segment."""
         return self.end_offset, self.active.end_position
@@ -126,6 +118,9 @@ class ReaderLog:
             page, content = tail_page.read(self.pool, self._tail_path), b""
         if page is not None and tail_page.is_current(page, self._boot_id):
             if page != self._page:
+                if page.clean and self._is_outrun(page):
+                    self._scan(page)
+                    return
                 self._follow(page)
             self._page, self._page_bytes = page, content
         else:
@@ -147,6 +142,14 @@ class ReaderLog:
             self.seen = -1
             self._page = None
             self._scanned = False
+
+    def _is_outrun(self, page: TailState) -> bool:
+        """Whether records stand behind the end a clean close left: the page is an older copy."""
+        path = layout.segment(self.directory, page.segment_offset)
+        try:
+            return bool(self.pool.read(path, HEADER_SIZE, page.position).strip(b"\0"))
+        except FileNotFoundError:
+            return False  # reading it will say so
 
     def _follow(self, page: TailState) -> None:
         sealed, before = self.segments, self._page

@@ -30,6 +30,8 @@ STOPPED_S = 0.25  # a turn that took longer checks that it still holds the role
 REPLACED_S = LOOK_INTERVAL_S + STOPPED_S + 0.05  # by then holders of a removed lock file know
 TELL_S = 1.0  # an open that waits longer logs a warning
 _LOOK_STEP_S = 0.05  # how often a waiter checks whether an exclusive broker holds the role
+LEAVING_S = 5.0  # so long the locks of a process that was killed may take to go, at most
+_LEAVING_STEP_S = 0.001
 _HOLDER_SIZE = 256
 _all: weakref.WeakSet[WriterRole] = weakref.WeakSet()
 
@@ -69,18 +71,34 @@ class WriterRole:
                 raise WriterTimeoutError(self.holder(), timeout_s)
         is_new = not self._signature()
         self.sign()  # before the next lock: whoever finds that one taken asks who took it
-        first = self._files.lock(self._sharers, wait=False)
-        if not first and exclusive:
-            self.give()
-            raise self._refusal()
         if exclusive:
+            first = self._files.lock(self._sharers, wait=False)
+            if not first:
+                self.give()
+                raise self._refusal()
             self.exclusive = True
             self._alone = self._files.open(layout.writer_alone(self._root), write=True, create=True)
             self._files.lock(self._alone)  # others only probe it and release it at once
-        elif not self._files.lock(self._sharers, exclusive=False, wait=False):
-            raise self._refusal()  # an exclusive broker is there, its `lock` removed
+        else:
+            first = self._register()
         if is_new and not first:
             time.sleep(REPLACED_S)  # `lock` was removed; its holder may be writing a group
+        return first
+
+    def _register(self) -> bool:
+        """Share the lock of the registered brokers; True if no other does.
+
+        A process that is killed loses its locks one after the other: one that was alone may have
+        that lock still when its role is free. Who took it for a live one would join its session.
+        """
+        deadline = time.monotonic() + LEAVING_S
+        while not self._files.lock(self._sharers, exclusive=False, wait=False):
+            if self._is_held_for_life() or time.monotonic() > deadline:
+                raise self._refusal()  # an exclusive broker is there, its `lock` removed
+            time.sleep(_LEAVING_STEP_S)
+        first = self._files.lock(self._sharers, wait=False)
+        if not self._files.lock(self._sharers, exclusive=False, wait=False):
+            raise self._refusal()
         return first
 
     def _refusal(self) -> DirectoryLockedError:
@@ -162,10 +180,15 @@ class WriterRole:
         """``take`` for a caller's thread: a helper thread waits and can be abandoned."""
         has_it = threading.Lock()
         has_it.acquire()
+        failures: list[OSError] = []  # of the disk under the lock files: the caller's to know
 
         def wait() -> None:
-            if self.take():
-                has_it.release()
+            try:
+                if not self.take():
+                    return
+            except OSError as error:
+                failures.append(error)
+            has_it.release()
 
         threading.Thread(target=wait, name="merkql-line", daemon=True).start()
         patience = Patience(self, timeout_s)
@@ -175,6 +198,8 @@ class WriterRole:
                 return False
             if deadline - time.monotonic() < timeout_s - TELL_S:
                 patience.tell()
+        if failures:
+            raise failures[0]
         return True
 
     @property
