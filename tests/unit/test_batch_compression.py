@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import lz4.frame
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,6 +158,29 @@ def test_an_lz4_frame_that_lies_about_its_size() -> None:
     frame[6:14] = struct.pack("<Q", 1 << 60)
     with pytest.raises(DecompressionError):
         decompress(CODECS["lz4"], memoryview(frame), LIMIT)
+
+
+def test_an_lz4_frame_that_claims_less_than_it_holds_sets_no_more_aside() -> None:
+    frame = bytearray(lz4.frame.compress(bytes(64 << 20), block_linked=False, store_size=True))
+    frame[6:14] = struct.pack("<Q", 100)
+    frame[14] = xxhash.xxh32_intdigest(bytes(frame[4:14])) >> 8 & 0xFF
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecompressionError):
+            decompress(CODECS["lz4"], memoryview(frame), 256 << 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_after_a_frame_that_was_cut_the_next_is_opened_from_its_beginning() -> None:
+    whole = lz4_java(b"abc" * 50_000)
+    for _ in range(2):
+        for size in range(0, len(whole), 97):
+            with pytest.raises(DecompressionError):
+                decompress(CODECS["lz4"], memoryview(whole)[:size], LIMIT)
+        assert decompress(CODECS["lz4"], memoryview(whole), LIMIT) == b"abc" * 50_000
 
 
 @needs_snappy

@@ -17,8 +17,13 @@ _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_SIZE = 16
 _LZ4_RATIO_MAX = 255
 _LZ4_HEADER_SIZE_MAX = 19
+_LZ4_BLOCK_KEPT = 64 << 10  # of blocks so large, as ours, the library's buffers are used again
+_LZ4_CONTEXTS_KEPT = 4
 _SNAPPY_RATIO_MAX = 22  # three bytes copy at most 64
 _PIECE_SIZE = 1 << 20
+
+# Out of use at the moment, and at the end of a frame; taken and put back by one call each.
+_lz4_contexts: list[Any] = []
 
 
 class DecompressionError(ValueError):
@@ -54,16 +59,23 @@ def _open_gzip(data: memoryview, limit: int) -> bytes:
 def _open_lz4(data: memoryview, limit: int) -> bytes:
     # The library sets aside what it is told to expect: no more, then, than the input can yield.
     expected = min(limit, _LZ4_RATIO_MAX * len(data)) + 1
-    decompressor = lz4.frame.LZ4FrameDecompressor()
+    opened: bytes
     try:
-        claimed = lz4.frame.get_frame_info(data[:_LZ4_HEADER_SIZE_MAX])["content_size"]
-        if claimed:
-            expected = min(expected, claimed + 1)
-        opened: bytes = decompressor.decompress(data, max_length=expected)
+        info = lz4.frame.get_frame_info(data[:_LZ4_HEADER_SIZE_MAX])
+        claimed = info["content_size"]
+        if 0 < claimed < expected:
+            expected = claimed  # not a byte more: a buffer that is filled is not copied once more
+        try:
+            context = _lz4_contexts.pop()
+        except IndexError:
+            context = lz4.frame.create_decompression_context()
+        opened, used, whole = lz4.frame.decompress_chunk(context, data, max_length=expected)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise DecompressionError(f"lz4: {error}") from None
+    if whole and info["block_size"] <= _LZ4_BLOCK_KEPT and len(_lz4_contexts) < _LZ4_CONTEXTS_KEPT:
+        _lz4_contexts.append(context)
     if len(opened) <= limit:
-        _check_end("lz4", whole=decompressor.eof, rest=decompressor.unused_data)
+        _check_end("lz4", whole=whole, rest=data[used:])
     return opened
 
 
@@ -158,7 +170,7 @@ def _load(codec: str, libraries: dict[str, Callable[[Any], Any]]) -> Any:
     raise DecompressionError(f"{codec} needs one of these packages: {', '.join(libraries)}")
 
 
-def _check_end(codec: str, *, whole: bool, rest: bytes | None) -> None:
+def _check_end(codec: str, *, whole: bool, rest: bytes | memoryview | None) -> None:
     if not whole:
         raise DecompressionError(f"{codec}: the stream ends early")
     if rest:

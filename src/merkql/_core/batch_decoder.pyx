@@ -6,7 +6,6 @@ Checksums first, without the GIL; then the objects. Format: docs/formats/kafka-r
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_Append
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 
@@ -188,7 +187,7 @@ cdef int _decode_batch(
             at = read_record(at, end, header, index, &view)
             if at is NULL:
                 break
-            PyList_Append(records, _make_record(&view, topic, partition))
+            records.append(_make_record(&view, topic, partition))
             index += 1
         if at is NULL or (index == header.count and at != end):
             raise BatchError(run.position, f"record {index} of {header.count} is malformed")
