@@ -1,1 +1,1 @@
-"""What leaves the machine signed: notes, checkpoints, tiles, witnesses, monitors, timestamps."""
+"""Signed statements about a log: notes, checkpoints, tiles, witnesses, monitors, timestamps."""

@@ -1,6 +1,6 @@
-"""The text of a checkpoint (c2sp.org/tlog-checkpoint): which log, how many records, which root.
+"""The text of a checkpoint (c2sp.org/tlog-checkpoint): a log's origin, size and root.
 
-Signed as a note by the log, and by witnesses that saw it. Format: docs/formats/checkpoints.md.
+Signed as a note by the log and by witnesses. Format: docs/formats/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ class Checkpoint:
     origin: str
     size: int
     root: bytes
-    extension: tuple[str, ...] = ()  # lines of others, kept as they came
+    extension: tuple[str, ...] = ()  # further lines, kept unchanged
 
     @property
     def is_possible(self) -> bool:
-        """Whether there can be such a log: an empty one has one root only."""
+        """Whether such a log can exist: an empty one has just one root."""
         return self.size > 0 or self.root == EMPTY_ROOT
 
     def text(self) -> bytes:
-        """What is signed."""
+        """The text that is signed."""
         root = base64.b64encode(self.root).decode()
         lines = (self.origin, str(self.size), root, *self.extension)
         return "".join(f"{line}\n" for line in lines).encode()
 
 
 def parse_checkpoint(text: bytes) -> Checkpoint:
-    """The checkpoint of a note's text; ``NoteError`` unless it is the one spelling of it."""
+    """The checkpoint in a note's text; ``NoteError`` unless it has the canonical form."""
     try:
         lines = text.decode().split("\n")
         origin, size, encoded = lines[:3]
@@ -57,10 +57,10 @@ def parse_checkpoint(text: bytes) -> Checkpoint:
 
 
 def make_origin(name: str, log_id: bytes, topic_id: bytes, place: tuple[str, int]) -> str:
-    """The origin of a partition's checkpoints, which is also the name its log signs under.
+    """The origin of a partition's checkpoints, which is also the name the log signs with.
 
-    Four digits of the log id and of the topic's id would do for people; all of the one and eight of
-    the other keep copies of a directory, and topics made anew, from ever sharing an origin.
+    The whole log id and eight digits of the topic id, so that copies of a directory and recreated
+    topics never share an origin.
     """
     topic, partition = place
     origin = f"{name}/{log_id.hex()}.{topic_id.hex()[:8]}/{topic}/{partition}"

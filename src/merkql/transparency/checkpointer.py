@@ -1,7 +1,7 @@
 """Signs checkpoints of the partitions of one data directory, and never two histories of one.
 
-Each is compared with the newest one kept, in the partition and beside the key, before anything is
-signed, while no record is written and no other process signs.
+Before it signs, it compares the log with the newest checkpoint kept in the partition and beside the
+key, while no record is written and no other process signs.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ HEADS_SUFFIX = ".heads"
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A key that signs checkpoints, and where it keeps what it signed last (None: nowhere)."""
+    """A key that signs checkpoints, and where its newest checkpoints are kept (None: nowhere)."""
 
     key: SigningKey
     heads: Heads | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Signer:
-        """The key in a file; what it signed last is kept in ``<path>.heads/``."""
+        """The key in a file; its newest checkpoints are kept in ``<path>.heads/``."""
         place = os.path.realpath(os.fspath(path))
         refuse_data_directory(place)
         return cls(read_key(place), Heads(Files(), place + HEADS_SUFFIX))
@@ -58,11 +58,11 @@ class Checkpointer:
     """Makes the checkpoints of one open data directory. Safe to share between threads."""
 
     def __init__(self, engine: Engine, signers: Sequence[Signer]) -> None:
-        """Several signers all sign, for the time in which one key follows another."""
+        """All signers sign, which is for the time of a key change."""
         names = {signer.key.name for signer in signers}
         if len(names) > 1:
             raise ValueError(
-                f"keys of one log have one name, for its origin stays: {', '.join(sorted(names))}"
+                f"keys of one log need one name, as its origin stays: {', '.join(sorted(names))}"
             )
         if any(signer.key.algorithm != ED25519 for signer in signers):
             raise ValueError("a witness's key cannot sign for a log")
@@ -78,7 +78,7 @@ class Checkpointer:
         return bool(self._signers)
 
     def check_opened(self, log: PartitionLog, *, clean: bool) -> None:
-        """Compare a partition just opened with what it signed; a contradiction is its refusal."""
+        """Compare a newly opened partition with its checkpoints; sets its ``refusal``."""
         check_opened(log, clean=clean)
         if log.refusal is not None or log.damage is not None:
             return
@@ -91,18 +91,18 @@ class Checkpointer:
             refuse(log, refusal)
 
     def origin(self, log: PartitionLog) -> str:
-        """What the checkpoints of a partition name as their log."""
+        """The origin in a partition's checkpoints."""
         self._check_can_sign()
         log_id = self._engine.info.log_id
         name = self._signers[0].key.name
         return make_origin(name, log_id, log.id.topic_id, (log.id.topic, log.id.index))
 
     def make(self, log: PartitionLog) -> KeptCheckpoint:
-        """Sign all that is there now; durable, here and beside the key, when it returns.
+        """Sign the root over all records; durable, here and beside the key, when it returns.
 
-        Where the newest checkpoint has that size already, and every key's signature, it is returned
-        again. Raises ``HistoryError`` where the log contradicts what was signed: from then on
-        nothing is written to it. Cost: two syncs and about 100 µs; writing waits meanwhile.
+        Returns the newest checkpoint if it has that size and every key's signature. Raises
+        ``HistoryError`` if the log contradicts what was signed: from then on nothing is written to
+        it. Cost: two syncs and about 100 µs; writing waits meanwhile.
         """
         self._check_can_sign()
         with self._engine.exclusive(), contextlib.ExitStack() as stack:
@@ -127,11 +127,11 @@ class Checkpointer:
             check_agrees(log, newest, file.path, root_mended)
             _check_origin(newest, origin)
         for head in heads:
-            if newest is None or not _is_same(head.newest, newest):  # which is checked
+            if newest is None or not _is_same(head.newest, newest):  # `newest` is checked already
                 _check_head(log, head)
             if head.newest is not None and head.newest.size > (newest.size if newest else -1):
                 self._engine.unsay_clean()
-                newest = _keep(file, head.newest)  # signed, and the crash came before it was kept
+                newest = _keep(file, head.newest)  # signed just before a crash, and not stored here
         size = log.end_offset
         checkpoint = Checkpoint(origin, size, root_mended(log, size))
         if newest is not None and newest.size == size and self._is_complete(newest, file.path):
@@ -139,7 +139,7 @@ class Checkpointer:
         text = checkpoint.text()
         note = Note(text, ())
         if newest is not None and newest.size == size:
-            note = parse_note(newest.note)  # the same, for one more key to sign
+            note = parse_note(newest.note)  # one more key signs the same text
         signatures = [signer.key.named(origin).sign(text) for signer in self._signers]
         note = note.with_signatures(signatures)
         kept = KeptCheckpoint.of_note(note.encode(), self._engine.now_ms())
@@ -149,17 +149,17 @@ class Checkpointer:
         return _keep(file, kept)
 
     def _file_of(self, log: PartitionLog) -> CheckpointFile:
-        """The log's file, which remembers where its newest frame is."""
+        """The partition's checkpoint file, which caches where its newest frame is."""
         file = self._files.get(log.directory)
         if file is None:
             file = self._files[log.directory] = CheckpointFile(log.pool, log.directory)
         return file
 
     def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
-        """Keep the signatures and timestamps that came to a checkpoint since it was made.
+        """Store signatures and timestamps that a checkpoint got since it was made.
 
-        Durable when it returns. ``ValueError`` for a checkpoint that is not kept here, or for more
-        signatures than a note may have.
+        Durable when it returns. ``ValueError`` for a checkpoint that is not stored here, or for
+        more signatures than a note may have.
         """
         with self._engine.exclusive():
             file = CheckpointFile(log.pool, log.directory)
@@ -217,7 +217,7 @@ def _check_origin(newest: KeptCheckpoint, origin: str) -> None:
 
 
 def signers_of(given: object) -> Iterator[Signer]:
-    """The signers that ``signing_key`` stands for: a path, a ``Signer``, or several of these."""
+    """The signers that ``signing_key`` names: a path, a ``Signer``, or several of these."""
     if given is None:
         return
     several = given if isinstance(given, (list, tuple)) else [given]

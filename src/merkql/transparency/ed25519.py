@@ -1,4 +1,4 @@
-"""Ed25519 (RFC 8032) by the ``cryptography`` package, which the extra ``merkql[sign]`` installs."""
+"""Ed25519 (RFC 8032), by the package ``cryptography`` of the extra ``merkql[sign]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIGNATURE_SIZE = 64
 
 
 def public_key(seed: bytes) -> bytes:
-    """The 32 bytes of the public key of a private one."""
+    """The 32 bytes of the public key that belongs to a private one."""
     public: bytes = _private_key(seed).public_key().public_bytes_raw()
     return public
 
@@ -22,7 +22,7 @@ def sign(seed: bytes, message: bytes) -> bytes:
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the signature is that key's for this message."""
+    """Whether this key made the signature for this message."""
     from cryptography.exceptions import InvalidSignature
 
     if len(public) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
@@ -36,7 +36,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
 
 @lru_cache(maxsize=16)
 def _private_key(seed: bytes) -> Any:
-    """Made once a key: that costs as much as a signature."""
+    """Cached: constructing a key costs as much as a signature."""
     return _library().Ed25519PrivateKey.from_private_bytes(seed)
 
 

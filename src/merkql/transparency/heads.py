@@ -1,7 +1,7 @@
-"""The newest checkpoint that a key signed for each origin, kept beside the key.
+"""The newest checkpoint that a key signed for each origin, stored beside the key.
 
-A directory that was restored from a backup, or copied and used twice, contradicts nothing that is
-in it. What its key signed last does. Two slots a file, written in turn, synced before a signature
+A directory restored from a backup, or copied and used twice, is consistent in itself; only what its
+key signed last contradicts it. Two slots per file, written alternately, synced before a signature
 leaves this process. Format: docs/formats/checkpoints.md.
 """
 
@@ -21,7 +21,7 @@ SLOT_SIZE = 4096
 
 
 class Head:
-    """The head of one origin, locked against every other process that has the same key."""
+    """The newest checkpoint of one origin, locked against other processes with the same key."""
 
     def __init__(self, files: Files, path: str, descriptor: int) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class Head:
 
 
 class Heads:
-    """The directory of one key's heads."""
+    """The directory of one key's newest checkpoints."""
 
     def __init__(self, files: Files, directory: str) -> None:
         self.directory = directory
@@ -70,7 +70,7 @@ class Heads:
 
     @contextmanager
     def held(self, origin: str) -> Iterator[Head]:
-        """The head of an origin; others with this key wait meanwhile."""
+        """Lock and read an origin's newest checkpoint; other users of this key wait meanwhile."""
         files = self._files
         if files.status(self.directory) is None:
             files.make_directories(self.directory)

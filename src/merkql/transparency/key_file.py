@@ -1,6 +1,6 @@
-"""Files of private keys: text, mode 0600, outside of every data directory.
+"""Private key files: text, mode 0600, outside of every data directory.
 
-Nothing here puts a key into a message: errors name the file.
+No message contains a key: errors name the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ KEY_FILE_MAX = 4096
 
 
 def write_key(path: str | os.PathLike[str], key: SigningKey) -> None:
-    """Make a key file; durable when it returns. ``FileExistsError`` rather than replace one.
+    """Create a key file; durable when it returns. ``FileExistsError`` if it exists.
 
     ``ValueError`` inside a data directory: whoever copies the log would have the key.
     """
@@ -26,7 +26,7 @@ def write_key(path: str | os.PathLike[str], key: SigningKey) -> None:
 
 
 def read_key(path: str | os.PathLike[str]) -> SigningKey:
-    """The key in a file. ``ValueError`` for one that others may read, or that is not a key."""
+    """The key in a file. ``ValueError`` for a file that others may read, or that is no key."""
     place = os.path.abspath(os.fspath(path))
     files = Files()
     status = files.status(os.path.realpath(place))

@@ -1,7 +1,7 @@
-"""Follows a log as a stranger does: each checkpoint is checked, down to every leaf, with the last.
+"""Follows a log as an outsider: checks each new checkpoint, down to every leaf, against the last.
 
-What was verified last is kept in a state directory, written after the check, never before. A fork
-stays an alarm until somebody removes it, with both signed notes as the evidence.
+What was verified is stored in a state directory, after the check and never before. A fork stays an
+alarm until somebody removes it, with both signed notes as evidence.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ logger = logging.getLogger("merkql.monitor")
 FORMAT = "merkql-monitor/v1"
 FORK, ROLLBACK, MISSING, WRONG, UNSIGNED = "fork", "rollback", "missing", "wrong", "unsigned"
 KINDS = (FORK, ROLLBACK, MISSING, WRONG, UNSIGNED)
-PROVEN = (FORK,)  # two signed notes prove it: no later good answer takes it back
+PROVEN = (FORK,)  # proved by two signed notes, so no later answer clears it
 
 
 class AlarmError(Exception):
-    """The log is not what it says: the kind, and words that name the place."""
+    """The log is not what it claims: the kind of alarm, and a message that names the place."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(kind, message)
@@ -50,9 +50,9 @@ class AlarmError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What one look at a log came to. ``alarm`` is empty, or the kind; then ``message`` says more.
+    """The result of one check of a log. ``alarm`` is empty or its kind; ``message`` says more.
 
-    ``size`` is of the last checkpoint verified, ``checked_s`` when that was, since 1970.
+    ``size`` is that of the last verified checkpoint, ``checked_s`` the time of that, since 1970.
     """
 
     source: str
@@ -67,7 +67,7 @@ class Status:
 
 @dataclass(slots=True)
 class _State:
-    """What is known of one log."""
+    """What is stored about one log."""
 
     origin: str
     size: int = 0
@@ -80,7 +80,7 @@ class _State:
 
 
 class Monitor:
-    """Follows logs under one policy, its state in ``directory``."""
+    """Follows logs under one policy, with its state in ``directory``."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Monitor:
         self._files.make_directories(self._directory)
 
     def look(self, source: Source) -> Status:
-        """Check what is new of a log. Alarms are in the status; ``OSError`` if it is not reached.
+        """Check what is new in a log. Alarms are in the status; ``OSError`` if it is unreachable.
 
         Cost: reads and hashes every entry since the last time.
         """
@@ -163,7 +163,7 @@ class Monitor:
     def _sound(self, source: Source, state: _State, alarm: AlarmError, evidence: bytes) -> None:
         logger.error("%s: %s", source.name, alarm)
         if state.alarm in PROVEN:
-            return  # the first is the one to look into
+            return  # keep the first one
         state.alarm, state.message = alarm.kind, alarm.message
         if alarm.kind in PROVEN:
             name = f"{alarm.kind}-{sha256(evidence).hexdigest()[:16]}"
@@ -219,7 +219,7 @@ class Monitor:
 
 
 class _Reading:
-    """All entries and tiles of a log from one size to another, each checked with the others."""
+    """Reads all entries and tiles of a log between two sizes and checks each against the others."""
 
     def __init__(self, source: Source, frontier: Frontier, checkpoint: Checkpoint) -> None:
         self._source = source
@@ -229,7 +229,7 @@ class _Reading:
         self._grown: dict[int, bytearray] = {}  # hashes added, by level of tiles
 
     def read(self) -> None:
-        """Grow the frontier by what the source shows; ``AlarmError`` where that is not one tree."""
+        """Extend the frontier with what the source serves; ``AlarmError`` if it is not one tree."""
         entries = tiles_of_level(ENTRIES, self._size, self._begin)
         hashes = tiles_of_level(0, self._size, self._begin)
         for bundle, tile in zip(entries, hashes, strict=True):
@@ -275,7 +275,7 @@ class _Reading:
 
 
 def _shown_root(source: Source, checkpoint: Checkpoint) -> bytes:
-    """The root over all leaves that the source shows; looked at when something is wrong alone."""
+    """The root over all leaves the source serves; computed only when something is wrong."""
     frontier = Frontier()
     for tile in tiles_of_level(0, checkpoint.size):
         frontier.append(source.tile(tile)[: tile.width * HASH_SIZE])

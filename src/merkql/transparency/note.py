@@ -31,12 +31,12 @@ TIME_MAX = (1 << 63) - 1  # seconds
 
 
 class NoteError(ProofError):
-    """The note is malformed, a signature on it is wrong, or none of a trusted key is there."""
+    """The note is malformed, has a wrong signature, or none of a trusted key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature line: whose, and the bytes. Nothing is checked yet."""
+    """One signature line, unchecked."""
 
     name: str
     key_id: bytes
@@ -50,17 +50,17 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A text, its last newline included, and the signature lines under it."""
+    """A text, with its final newline, and the signature lines below it."""
 
     text: bytes
     signatures: tuple[Signature, ...]
 
     def encode(self) -> bytes:
-        """The note as one text."""
+        """The bytes of the note."""
         return self.text + b"\n" + b"".join(one.line() for one in self.signatures)
 
     def with_signatures(self, more: Iterable[Signature]) -> Note:
-        """The same text with further lines; one of a key that is there already is left out."""
+        """The same text with more lines; those of keys that signed already are left out."""
         lines = {(one.name, one.key_id): one for one in (*more, *self.signatures)}
         known = [(one.name, one.key_id) for one in self.signatures]
         added = [key for key in lines if key not in known]
@@ -68,7 +68,7 @@ class Note:
 
 
 def parse_note(data: bytes) -> Note:
-    """The note of these bytes; ``NoteError`` unless they are the one spelling of it."""
+    """The note in these bytes; ``NoteError`` unless they have the canonical form."""
     if len(data) > NOTE_SIZE_MAX:
         raise NoteError(f"a note has at most {NOTE_SIZE_MAX} bytes, this one {len(data)}")
     text, separator, rest = data.rpartition(b"\n\n")
@@ -82,7 +82,7 @@ def parse_note(data: bytes) -> Note:
 
 
 def parse_signatures(data: bytes) -> tuple[Signature, ...]:
-    """Signature lines alone, as witnesses answer; ``NoteError`` for anything else."""
+    """Signature lines alone, as witnesses send them; ``NoteError`` for anything else."""
     lines = data.split(b"\n")
     if lines.pop() or not lines:
         raise NoteError("not signature lines: the last one does not end")
@@ -106,12 +106,12 @@ def _parse_signature(line: bytes) -> Signature:
 
 
 def is_key_name(name: str) -> bool:
-    """Whether a key may be called that: not empty, no space of any kind, no ``+``."""
+    """Whether this may be a key's name: not empty, no white space, no ``+``."""
     return _KEY_NAME.fullmatch(name) is not None
 
 
 def check_key_name(name: str) -> str:
-    """``name`` when a key may be called that; ``ValueError`` otherwise."""
+    """``name`` if it may be a key's name; ``ValueError`` otherwise."""
     if not isinstance(name, str) or not is_key_name(name):
         raise ValueError(f"a key's name has no spaces and no +, and is not empty: {name!r}")
     return name
@@ -127,7 +127,7 @@ def _check_text(data: bytes) -> None:
 
 
 def key_id(name: str, algorithm: int, public: bytes) -> bytes:
-    """The four bytes that stand for a key in its signatures."""
+    """The four bytes that identify a key in its signatures."""
     return sha256(name.encode() + b"\n" + bytes([algorithm]) + public).digest()[:KEY_ID_SIZE]
 
 
@@ -141,7 +141,7 @@ class VerifierKey:
 
     @property
     def id(self) -> bytes:
-        """The four bytes that stand for it in signatures."""
+        """The four bytes that identify it in signatures."""
         return key_id(self.name, self.algorithm, self.public)
 
     def __str__(self) -> str:
@@ -150,7 +150,7 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
-        """The key of its text; ``NoteError`` for one that is malformed or of an unknown kind."""
+        """The key in a text; ``NoteError`` if it is malformed or of an unknown kind."""
         name, stated, key = _split_key(text.strip())
         verifier = cls(name, key[0], key[1:])
         if verifier.algorithm not in (ED25519, COSIGNATURE):
@@ -183,14 +183,14 @@ class VerifierKey:
 
 
 def cosigned_message(seconds: int, text: bytes) -> bytes:
-    """What a witness signs: the time, and the whole text of the checkpoint."""
+    """The message a witness signs: the time, and the whole text of the checkpoint."""
     return b"cosignature/v1\ntime %d\n" % seconds + text
 
 
 def verified_by(note: Note, keys: Iterable[VerifierKey]) -> dict[VerifierKey, Signature]:
     """The keys among ``keys`` that signed the note, each with its first signature.
 
-    Lines of unknown keys are passed over; a wrong one of a known key is ``NoteError``.
+    Skips signatures of unknown keys; ``NoteError`` for a wrong one of a known key.
     """
     known = {(key.name, key.id): key for key in keys}
     found: dict[VerifierKey, Signature] = {}
@@ -206,7 +206,7 @@ def verified_by(note: Note, keys: Iterable[VerifierKey]) -> dict[VerifierKey, Si
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A private key with a name. Its seed is in no ``repr`` and no error."""
+    """A private key with a name. Its seed appears in no ``repr`` and no error."""
 
     name: str
     seed: bytes = field(repr=False)
@@ -221,12 +221,12 @@ class SigningKey:
 
     @classmethod
     def generate(cls, name: str, *, witness: bool = False) -> SigningKey:
-        """A new key from the system's randomness."""
+        """A new key from the system's random source."""
         return cls(name, os.urandom(ed25519.KEY_SIZE), COSIGNATURE if witness else ED25519)
 
     @classmethod
     def parse(cls, text: str) -> SigningKey:
-        """The key of its text. ``NoteError``, which does not repeat the text, for anything else."""
+        """The key in a text. ``NoteError``, which does not quote the text, for anything else."""
         text = text.strip()
         if not text.startswith(_PRIVATE):
             raise NoteError("not a signing key: it does not begin with PRIVATE+KEY+")
@@ -268,7 +268,7 @@ class SigningKey:
 
 
 def _split_key(text: str) -> tuple[str, str, bytes]:
-    """Name, key id in hexadecimal, and the bytes of a key's text; quotes nothing but the name."""
+    """Name, key id in hexadecimal, and key bytes of a key's text; errors quote only the name."""
     parts = text.split("+", 2)
     if len(parts) != 3 or not is_key_name(parts[0]) or len(parts[1]) != 2 * KEY_ID_SIZE:
         raise NoteError("not a key: it has the form name+id+base64")

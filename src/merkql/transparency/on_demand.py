@@ -1,6 +1,6 @@
-"""The checkpoints of one open data directory: what makes them is loaded once one is there.
+"""The checkpoints of one open data directory, with their code imported once it is needed.
 
-Most directories sign nothing, and opening them need not wait for what would.
+Most directories sign nothing, and opening them should not wait for that import.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Checkpoints:
-    """What ``Checkpointer`` does, and the schedule that asks it to. Safe to share."""
+    """Forwards to ``Checkpointer`` and its schedule. Safe to share between threads."""
 
     def __init__(self, engine: Engine, signing_key: object) -> None:
-        """``signing_key`` as ``BrokerConfig`` has it; read now, so that a wrong one is told now."""
+        """Reads ``signing_key`` (see ``BrokerConfig``) now, so that errors are raised now."""
         self._engine = engine
         self._signing_key = signing_key
         self._loaded: Checkpointer | None = None
@@ -40,7 +40,7 @@ class Checkpoints:
         return self._loaded
 
     def start(self, *, records: int | None, seconds: float | None) -> None:
-        """Sign by itself from now on: each so many records or seconds, and at the close."""
+        """Sign automatically from now on, after so many records or seconds, and at close."""
         if self._signing_key is None and records is None and seconds is None:
             return
         from merkql.transparency.schedule import Schedule
@@ -51,30 +51,30 @@ class Checkpoints:
             self.follow(log.settings)
 
     def follow(self, settings: LogSettings) -> None:
-        """A topic's partitions are kept by these settings from now on."""
+        """Apply a topic's new checkpoint schedule."""
         if self._schedule is not None and settings.checkpoints != CheckpointSchedule():
             self._schedule.watch()
 
     def stop(self) -> None:
-        """Have the schedule end, without waiting for it."""
+        """End the schedule's thread without waiting for it."""
         if self._schedule is not None:
             self._schedule.stop()
 
     def close(self) -> None:
-        """End the schedule, and sign what was not signed yet; raises the first error of that."""
+        """End the schedule and sign what is not signed yet; raises the first error of that."""
         if self._schedule is not None:
             self._schedule.close()
 
     def check_opened(self, log: PartitionLog, *, clean: bool) -> None:
-        """Compare a partition just opened with what it signed. Cost: one look, where it did not."""
+        """Compare a newly opened partition with its checkpoints; one ``stat`` without any."""
         if self._loaded is not None or log.pool.exists(layout.checkpoints(log.directory)):
             self._checkpointer.check_opened(log, clean=clean)
         self.follow(log.settings)
 
     def make(self, log: PartitionLog) -> KeptCheckpoint:
-        """Sign all that is there now; ``Checkpointer.make`` has the rest."""
+        """Sign the root over all records; see ``Checkpointer.make``."""
         return self._checkpointer.make(log)
 
     def keep(self, log: PartitionLog, checkpoint: KeptCheckpoint) -> None:
-        """Keep the signatures and timestamps that came to a checkpoint since it was made."""
+        """Store signatures and timestamps that a checkpoint got since it was made."""
         self._checkpointer.keep(log, checkpoint)

@@ -1,11 +1,11 @@
-"""Whose signatures are enough (c2sp.org/tlog-policy): logs, witnesses, groups and a quorum.
+"""Which signatures suffice (c2sp.org/tlog-policy): logs, witnesses, groups and a quorum.
 
-    log <vkey> [url]
+log <vkey> [url]
     witness <name> <vkey> [url]
     group <name> all|any|<k> <member>...
     quorum <name>|none
 
-One statement a line, ``#`` begins a line of comment, names are defined before they are used.
+One statement a line, ``#`` begins a comment line, names are defined before they are used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A key and where it is reached; no URL where it is not asked for anything."""
+    """A key and its URL; no URL for one that is never contacted."""
 
     key: VerifierKey
     url: str = ""
@@ -44,7 +44,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Satisfied when ``needed`` of its members are."""
+    """Satisfied if at least ``needed`` of its members are."""
 
     needed: int
     members: tuple[str, ...]
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a checkpoint's signatures show: the logs and witnesses whose signatures are right."""
+    """The logs and witnesses that validly signed a checkpoint."""
 
     checkpoint: Checkpoint
     logs: dict[VerifierKey, Signature]
@@ -62,7 +62,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Logs that are trusted to speak, and witnesses of whom a quorum must have seen it."""
+    """The trusted logs, and the witnesses of which a quorum must have signed."""
 
     logs: tuple[Party, ...]
     witnesses: dict[str, Party] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Policy:
     def of_keys(
         cls, logs: Collection[VerifierKey], witnesses: Collection[VerifierKey] = (), needed: int = 0
     ) -> Policy:
-        """``needed`` of the witnesses, and any of the logs' keys."""
+        """Any of the logs' keys, and ``needed`` of the witnesses."""
         parties = {key.name: Party(key) for key in witnesses}
         if not needed:
             return cls(tuple(map(Party, logs)), parties)
@@ -83,13 +83,13 @@ class Policy:
         return cls(tuple(map(Party, logs)), parties, groups, "quorum")
 
     def satisfied_by(self, names: Collection[str]) -> bool:
-        """Whether the witnesses of these names are a quorum."""
+        """Whether the witnesses with these names are a quorum."""
         return self.quorum == "none" or self._holds(self.quorum, names)
 
     def judge(self, note: Note) -> Verdict:
-        """What the note shows. ``NoteError`` for one that no log of ours signed, or a forged one.
+        """The note's valid signatures. ``NoteError`` if no trusted log signed it, or for a forgery.
 
-        A log's key counts under its own name, and under any origin that begins with it and a
+        A log's key counts under its own name and under any origin that begins with that and a
         slash, which is how merkql signs a partition's notes.
         """
         checkpoint = parse_checkpoint(note.text)
@@ -104,7 +104,7 @@ class Policy:
         return Verdict(checkpoint, found, witnesses, self.satisfied_by(names))
 
     def check(self, note: Note) -> Checkpoint:
-        """The note's checkpoint; ``NoteError`` unless a log signed it and a quorum saw it."""
+        """The note's checkpoint; ``NoteError`` unless a log and a quorum signed it."""
         verdict = self.judge(note)
         if not verdict.has_quorum:
             raise NoteError(
@@ -129,7 +129,7 @@ def key_for(key: VerifierKey, origin: str) -> VerifierKey | None:
 
 
 def parse_policy(text: str) -> Policy:
-    """The policy of a file's text; ``PolicyError`` names the line that is wrong."""
+    """The policy in a file's text; ``PolicyError`` names the line at fault."""
     lines = text.split("\n")
     if len(lines) > LINES_MAX:
         raise PolicyError(f"more than {LINES_MAX} lines")
@@ -147,7 +147,7 @@ def parse_policy(text: str) -> Policy:
 
 
 class _Parser:
-    """Statement by statement; every name once, before it is used."""
+    """Parses statement by statement; every name is defined once, before its use."""
 
     def __init__(self) -> None:
         self._logs: list[Party] = []

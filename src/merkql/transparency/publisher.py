@@ -1,8 +1,8 @@
-"""Publishes a partition as tiles that any static web server can serve: its tree, not its records.
+"""Publishes a partition's tree, without its records, as tiles for any static web server.
 
-What is new is written beside what is there, and `checkpoint` is replaced last: a reader finds at
-every moment all that the checkpoint it holds, or the one before, speaks of.
-Format: docs/formats/tiles.md.
+New tiles are written beside the old ones, and ``checkpoint`` is replaced last: at any moment a
+reader finds all that the current checkpoint, or the one before, refers to. Format:
+docs/formats/tiles.md.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _LOCK, _STALE = ".lock", ".stale"
 
 @dataclass(frozen=True, slots=True)
 class PublishReport:
-    """What was written: the tree went from ``size_before`` records to ``size``.
+    """What was written: the tree grew from ``size_before`` records to ``size``.
 
-    ``entries_missing``: how many entries are in no bundle, because their records, or others of the
-    same bundle, were gone before this; their hashes are in the tiles.
+    ``entries_missing``: the entries in no bundle, because records of that bundle were gone already;
+    their hashes are in the tiles.
     """
 
     size_before: int
@@ -52,7 +52,7 @@ class PublishReport:
 
 
 def publish(log: AnyLog, directory: str, files: Files | None = None) -> PublishReport:
-    """Bring the tiles in ``directory`` up to the newest checkpoint of ``log``; durable.
+    """Extend the tiles in ``directory`` to the newest checkpoint of ``log``; durable.
 
     Raises ``ValueError`` if nothing was signed yet or another log is published there, and
     ``HistoryError`` if what is published there is not a past of this log.
@@ -98,7 +98,7 @@ def _published(files: Files, directory: str) -> KeptCheckpoint | None:
 
 @contextmanager
 def _locked(files: Files, directory: str) -> Iterator[None]:
-    """One process publishes there at a time."""
+    """Only one process at a time publishes to a directory."""
     descriptor = files.open(os.path.join(directory, _LOCK), write=True, create=True)
     try:
         files.lock(descriptor)
@@ -108,7 +108,7 @@ def _locked(files: Files, directory: str) -> Iterator[None]:
 
 
 class _Publication:
-    """One run: what is new of one log, into one directory."""
+    """One run: publishes what is new in one log to one directory."""
 
     def __init__(
         self, log: AnyLog, directory: str, files: Files, checkpoint: KeptCheckpoint
@@ -136,9 +136,9 @@ class _Publication:
         return bytes(self._log.tree.read([request])[0])
 
     def _write_bundles(self, size_before: int) -> int:
-        """Write the entries from the first bundle that was not full; how many are missing.
+        """Write entries from the first bundle that was not full; returns how many are missing.
 
-        The tree is grown from them on the way: nothing is published that does not lead to the root.
+        Grows the tree from them too: nothing is published that does not lead to the root.
         """
         log, size = self._log, self._checkpoint.size
         begin = size_before // TILE_WIDTH * TILE_WIDTH
@@ -161,7 +161,7 @@ class _Publication:
         return max(0, min(first, size) - begin)
 
     def _write_full(self, bundle: bytearray, offset: int, first: int) -> int:
-        """Write the full bundles at the front of ``bundle``, which begins at ``offset``."""
+        """Write the full bundles at the front of ``bundle``, which starts at ``offset``."""
         skipped = (first - offset) * BUNDLED_SIZE if offset < first else 0
         del bundle[:skipped]
         offset = max(offset, first)
@@ -175,7 +175,7 @@ class _Publication:
         return offset + full * TILE_WIDTH
 
     def _published_part(self, begin: int, here: int, size_before: int) -> bytes:
-        """The entries [begin, here) as they were published, where their records are gone."""
+        """The entries [begin, here) as published before, if their records are gone."""
         if here == begin or here > size_before:
             return b""
         tile = Tile(ENTRIES, begin // TILE_WIDTH, size_before - begin)
@@ -183,7 +183,7 @@ class _Publication:
         return content[: (here - begin) * BUNDLED_SIZE]
 
     def _check(self, run: EntryRun, additions: list[tuple[int, int, bytes]]) -> None:
-        """The stored hashes that tiles are made of are those of the records."""
+        """Check that the stored hashes, which tiles are made of, match the records."""
         for level, index, hashes in additions:
             if level % 8 == 0:
                 stored = self._log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0]
@@ -225,10 +225,10 @@ class _Publication:
             files.sync_directory(directory)
 
     def _remove_stale(self, size_before: int) -> None:
-        """Remove the partial tiles that were full already for whoever has the checkpoint before.
+        """Remove partial tiles that were full in the previous checkpoint.
 
-        Those that became full just now go the next time: somebody may still be reading by the
-        checkpoint of before.
+        Those that became full just now are removed the next time: readers of the previous
+        checkpoint may still need them.
         """
         files, note = self._files, os.path.join(self._directory, _STALE)
         try:

@@ -1,6 +1,6 @@
-"""The thread that makes checkpoints by itself: each so many records, or so many seconds.
+"""The thread that makes checkpoints automatically: after so many records or seconds.
 
-It sleeps until records arrive, and looks at most twenty times a second then. Ends with the broker.
+It sleeps until records arrive and then checks at most twenty times a second. Ends with the broker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Signed:
 
 
 class Schedule:
-    """Checkpoints in the background, where ``records`` or ``seconds`` ask for them."""
+    """Makes checkpoints in the background, for topics with ``records`` or ``seconds``."""
 
     def __init__(
         self,
@@ -36,20 +36,20 @@ class Schedule:
         checkpointer: Checkpointer,
         default: CheckpointSchedule,
     ) -> None:
-        """``default``: for topics that say nothing."""
+        """``default``: for topics without a schedule of their own."""
         self._engine = engine
         self._checkpointer = checkpointer
         self._default = default
         self._signed: dict[PartitionLog, _Signed] = {}
         self._stops: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
-        self._lock = threading.Lock()  # of who starts the thread
+        self._lock = threading.Lock()  # held while the thread is started
         self.thread: threading.Thread | None = None
         if default != CheckpointSchedule():
             self.watch()
 
     def watch(self) -> None:
-        """Some topic asks for checkpoints by themselves: look after that from now on."""
+        """Some topic has a schedule: start the thread."""
         with self._lock:
             if self._stopped or not self._checkpointer.can_sign:
                 return
@@ -62,7 +62,7 @@ class Schedule:
         self._engine.arrivals.wake()
 
     def stop(self) -> None:
-        """Have the thread end after the checkpoint in hand, without waiting for it."""
+        """End the thread after the current checkpoint, without waiting for it."""
         with self._lock:
             self._stopped = True
         self._stops.put(None)
@@ -70,14 +70,14 @@ class Schedule:
             self._engine.arrivals.wake()
 
     def close(self) -> None:
-        """End the thread, and sign what was not signed yet; raises the first error of that."""
+        """End the thread and sign what is not signed yet; raises the first error of that."""
         self.stop()
         if self.thread is not None:
             self.thread.join()
         self.sign_all()
 
     def sign_all(self) -> None:
-        """A checkpoint of every partition that was used and can be written."""
+        """Sign every partition that was opened and can be written."""
         if not self._checkpointer.can_sign:
             return
         errors: list[Exception] = []
@@ -86,7 +86,7 @@ class Schedule:
                 if log.damage is None and log.refusal is None and log.end_offset:
                     self._checkpointer.make(log)
             except (MerkqlError, OSError, ValueError) as error:
-                errors.append(error)  # the other partitions get theirs
+                errors.append(error)  # raised after the other partitions are done
         if errors:
             raise errors[0]
 
@@ -104,7 +104,7 @@ class Schedule:
                 continue
 
     def _sign_due(self) -> float | None:
-        """Sign where it is time to; how long until it is the next time, None without end."""
+        """Sign what is due; returns the seconds until the next, None if there is none."""
         waits = []
         for log in self._engine.logs():
             if log.damage is not None or log.refusal is not None or log.retired:

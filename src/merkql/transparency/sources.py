@@ -1,4 +1,4 @@
-"""Where a monitor reads a log: published tiles in a directory or behind a URL, or a partition."""
+"""The logs a monitor can read: published tiles in a directory or at a URL, or a partition."""
 
 from __future__ import annotations
 
@@ -17,30 +17,27 @@ TILE_SIZE_MAX = TILE_WIDTH * (2 + 65_535)
 
 
 class MissingError(Exception):
-    """The log says it has something, and it is not there: the message names it."""
+    """The log claims to have something that is missing: the message names it."""
 
 
 class Source(Protocol):
-    """A log as it is shown to the world."""
+    """A log as outsiders see it."""
 
     name: str
-    entries_from: int  # records below it may be gone for good, with nothing wrong
+    entries_from: int  # records below it may be gone, which is no fault
 
     def checkpoint(self) -> bytes:
         """The newest signed checkpoint; ``MissingError`` if there is none."""
 
     def tile(self, tile: Tile) -> bytes:
-        """A tile or a bundle of entries; ``MissingError`` if it is not there."""
+        """A tile or a bundle of entries; ``MissingError`` if it is missing."""
 
 
-class PathSource:
-    """Published tiles in a directory of this machine."""
+class _Published:
+    """Published tiles, wherever they are."""
 
+    name: str
     entries_from = 0
-
-    def __init__(self, directory: str, files: Files | None = None) -> None:
-        self.name = directory
-        self._files = files or Files()
 
     def checkpoint(self) -> bytes:
         return self._read(CHECKPOINT)
@@ -51,7 +48,18 @@ class PathSource:
         except MissingError:
             if tile.width == TILE_WIDTH:
                 raise
-        return self._read(Tile(tile.level, tile.index).path)  # full meanwhile
+        return self._read(Tile(tile.level, tile.index).path)  # a partial tile, full meanwhile
+
+    def _read(self, path: str) -> bytes:
+        raise NotImplementedError
+
+
+class PathSource(_Published):
+    """Published tiles in a local directory."""
+
+    def __init__(self, directory: str, files: Files | None = None) -> None:
+        self.name = directory
+        self._files = files or Files()
 
     def _read(self, path: str) -> bytes:
         try:
@@ -60,25 +68,12 @@ class PathSource:
             raise MissingError(f"{self.name} has no {path}") from None
 
 
-class WebSource:
-    """Published tiles behind a URL."""
-
-    entries_from = 0
+class WebSource(_Published):
+    """Published tiles at a URL."""
 
     def __init__(self, url: str, web: Web | None = None) -> None:
         self.name = url.rstrip("/")
         self._web = web or Web()
-
-    def checkpoint(self) -> bytes:
-        return self._read(CHECKPOINT)
-
-    def tile(self, tile: Tile) -> bytes:
-        try:
-            return self._read(tile.path)
-        except MissingError:
-            if tile.width == TILE_WIDTH:
-                raise
-        return self._read(Tile(tile.level, tile.index).path)
 
     def _read(self, path: str) -> bytes:
         url = f"{self.name}/{path}"
@@ -91,7 +86,7 @@ class WebSource:
 
 
 class PartitionSource:
-    """A partition in a data directory: its own records and stored hashes, from the records up."""
+    """A partition of a data directory: its records and stored hashes."""
 
     def __init__(self, log: AnyLog) -> None:
         self.name = f"{log.id.topic}/{log.id.index}"

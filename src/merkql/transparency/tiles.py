@@ -1,7 +1,7 @@
-"""Which tiles a tree of some size has, and where they lie (c2sp.org/tlog-tiles): arithmetic alone.
+"""Which tiles a tree of some size has, and their paths (c2sp.org/tlog-tiles). Pure arithmetic.
 
 Tile N of level L has the hashes [256 N, 256 N + width) of the tree's level 8 L; a bundle has the
-entries under a tile of level 0. Format: docs/formats/tiles.md.
+entries below a tile of level 0. Format: docs/formats/tiles.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile, or with level ``ENTRIES`` one bundle; ``width`` is 256 where it is full."""
+    """One tile, or with level ``ENTRIES`` one bundle; ``width`` is 256 if it is full."""
 
     level: int
     index: int
@@ -27,14 +27,14 @@ class Tile:
 
     @property
     def path(self) -> str:
-        """Where it lies below the log's prefix."""
+        """Its path below the log's prefix."""
         kind = "entries" if self.level == ENTRIES else str(self.level)
         path = f"tile/{kind}/{_digits(self.index)}"
         return path if self.width == TILE_WIDTH else f"{path}.p/{self.width}"
 
     @property
     def partials(self) -> str:
-        """The directory of its partial forms."""
+        """The directory of its partial versions."""
         return f"{Tile(self.level, self.index).path}.p"
 
     @property
@@ -53,7 +53,7 @@ def _digits(index: int) -> str:
 
 
 def parse_tile(path: str) -> Tile | None:
-    """The tile of a path, None for a path that is not one's only spelling."""
+    """The tile with this path; None unless the path has the canonical form."""
     parts = path.split("/")
     width = "256"
     if len(parts) > 3 and parts[-2].endswith(".p"):
@@ -70,7 +70,7 @@ def parse_tile(path: str) -> Tile | None:
 
 
 def tiles_of_level(level: int, size: int, since: int = 0) -> Iterator[Tile]:
-    """The tiles of a level for a tree of ``size``, but for those full in one of ``since`` leaves.
+    """The tiles of a level in a tree of ``size``, except those full in one of ``since`` leaves.
 
     The last may be partial; none is empty. ``level`` may be ``ENTRIES``.
     """

@@ -1,7 +1,7 @@
-"""RFC 3161: when a checkpoint existed at the latest, by a time-stamp authority, checked offline.
+"""RFC 3161 timestamps: an authority's proof that a checkpoint existed by some time.
 
-By the package rfc3161-client (extra ``merkql[timestamp]``). What is stamped is the checkpoint's
-text, so that ``openssl ts -verify -data TEXT -in TOKEN`` checks the same.
+By the package rfc3161-client (extra ``merkql[timestamp]``). The checkpoint's text is stamped, so
+that ``openssl ts -verify -data TEXT -in TOKEN`` checks it too. Checking works offline.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def stamp(
     roots: Sequence[bytes] = (),
     web: Web | None = None,
 ) -> KeptCheckpoint:
-    """Have the newest checkpoint stamped by the authority at ``url``, and keep what it answers.
+    """Have the authority at ``url`` stamp the newest checkpoint, and store its answer.
 
-    ``roots``: certificates in PEM to check the answer with at once; without them only what was
-    stamped is compared, and the rest left to whoever has them. Raises ``ValueError`` if nothing was
-    signed yet, ``ProofError`` for an answer that is no such stamp, ``WebError`` without any.
+    ``roots``: PEM certificates to check the answer with at once; without them only the stamped
+    content is compared. Raises ``ValueError`` if nothing was signed yet, ``ProofError`` for an
+    answer that is not such a timestamp, ``WebError`` without an answer.
     """
     kept = partition.newest_checkpoint()
     if kept is None:
@@ -63,7 +63,7 @@ def stamp(
 
 
 def check_stamp(token: bytes, text: bytes, roots: Sequence[bytes]) -> datetime:
-    """When ``text`` was stamped; ``ProofError`` unless an authority under ``roots`` (PEM) did."""
+    """When ``text`` was stamped; ``ProofError`` unless by an authority under ``roots`` (PEM)."""
     from cryptography import x509
 
     library = _library()
@@ -81,13 +81,13 @@ def check_stamp(token: bytes, text: bytes, roots: Sequence[bytes]) -> datetime:
 
 
 def stamped_at(token: bytes, text: bytes) -> datetime:
-    """The time in a token, of which only what it stamps is checked, not who says so."""
+    """The time in a token; checks what was stamped, but not by whom."""
     time: datetime = _read(token, text).gen_time
     return time
 
 
 def _read(token: bytes, text: bytes) -> Any:
-    """What the token states; ``ProofError`` if that is not about ``text``."""
+    """The content of a token; ``ProofError`` if it is not about ``text``."""
     try:
         response = _library().decode_timestamp_response(token)
         if response.status not in _GRANTED:

@@ -11,7 +11,7 @@ CHUNK = 1 << 14
 
 
 class WebError(OSError):
-    """The other side was not reached, or did not answer as HTTP has it, or not in time."""
+    """The server was unreachable, too slow, or did not answer in valid HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class Response:
 
 
 class Web:
-    """Connections kept for the next request. Safe to share between threads."""
+    """An HTTP client that reuses connections. Safe to share between threads."""
 
     def __init__(self, timeout_s: float = 10.0) -> None:
-        """``timeout_s``: for a whole request, from the first byte to the last."""
+        """``timeout_s``: for a whole request, until the last byte of the answer."""
         try:
             import urllib3
         except ImportError as error:
@@ -47,7 +47,7 @@ class Web:
         content_type: str = "",
         size_max: int = 1 << 20,
     ) -> Response:
-        """The answer; redirects are answers too. ``WebError`` says what went wrong, and where."""
+        """The response; redirects are not followed. ``WebError`` names the URL and the reason."""
         deadline = time.monotonic() + self.timeout_s
         headers = {"Content-Type": content_type} if content_type else {}
         try:
@@ -63,7 +63,7 @@ class Web:
             try:
                 content = self._read(answer, deadline, size_max)
             except BaseException:
-                answer.close()  # the rest of it is not waited for
+                answer.close()  # do not wait for the rest
                 raise
             answer.release_conn()
         except (self._library.exceptions.HTTPError, ValueError) as error:
@@ -71,12 +71,12 @@ class Web:
         return Response(answer.status, answer.headers, content)
 
     def close(self) -> None:
-        """Close the connections kept."""
+        """Close the idle connections."""
         self._pool.clear()
 
     def _read(self, answer: Any, deadline: float, size_max: int) -> bytes:
         content = bytearray()
-        while piece := answer.read1(CHUNK, decode_content=True):  # as it comes: it may drip
+        while piece := answer.read1(CHUNK, decode_content=True):  # a server may trickle
             content += piece
             if len(content) > size_max:
                 raise ValueError(f"the answer has more than {size_max} bytes")

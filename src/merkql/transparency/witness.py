@@ -1,6 +1,6 @@
-"""A witness: signs what a log signed, once it saw that the log only grew (c2sp.org/tlog-witness).
+"""A witness: cosigns a log's checkpoints after checking that it only grew (c2sp.org/tlog-witness).
 
-For each log the newest checkpoint it signed is on disk before the signature leaves, and carries
+The newest checkpoint it signed for each log is on disk before the signature leaves, together with
 that signature: what is read back later was written by this witness, or is refused.
 """
 
@@ -39,10 +39,10 @@ logger = logging.getLogger("merkql.witness")
 
 
 class Witness:
-    """One witness and its state in ``directory``. Safe to share between threads.
+    """One witness, with its state in ``directory``. Safe to share between threads.
 
-    ``logs`` are the keys it knows. One speaks for its own name as origin, and for every origin that
-    begins with it and a slash, as a merkql log has one for each partition.
+    ``logs`` are the keys it accepts. A key is valid for its own name as origin, and for every
+    origin that begins with that and a slash, as a merkql log has one for each partition.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Witness:
         files: Files | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """Open the state, made if it is new; ``DirectoryLockedError`` if another witness has it."""
+        """Open or create the state; ``DirectoryLockedError`` if another witness has it."""
         if key.algorithm != COSIGNATURE:
             raise ValueError("a witness has a key of its own: merkql keygen --witness")
         self.key = key
@@ -71,7 +71,7 @@ class Witness:
             raise DirectoryLockedError(self._directory, "another witness")
 
     def close(self) -> None:
-        """Let go of the state."""
+        """Release the state directory."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             self._files.close(descriptor)
@@ -83,9 +83,9 @@ class Witness:
         self.close()
 
     def add_checkpoint(self, body: bytes) -> Answer:
-        """Answer a request to sign a checkpoint; what is signed is durable here before.
+        """Answer a request to cosign a checkpoint, which is stored durably before.
 
-        Raises ``CorruptionError`` where the state is damaged: nothing is signed then.
+        Raises ``CorruptionError`` if the state is damaged: nothing is signed then.
         """
         try:
             request = parse_request(body)
@@ -103,7 +103,7 @@ class Witness:
             return refusal(403, str(error))
         if not by_log:
             return refusal(403, "no key that is known here signed this")
-        # Anybody may add lines to a note; what is kept and shown to others are those of the log.
+        # Anybody may add lines to a note; only the log's are stored and shown to others.
         note = Note(note.text, tuple(by_log.values()))
         if request.old_size > checkpoint.size:
             return refusal(400, "the old size is larger than that of the checkpoint")
@@ -111,7 +111,7 @@ class Witness:
             return self._answer(request, note, checkpoint)
 
     def newest(self, origin: str) -> Note | None:
-        """The newest checkpoint signed for an origin; ``CorruptionError`` for a damaged one."""
+        """The newest checkpoint signed for an origin; ``CorruptionError`` if it is damaged."""
         path = self._path(self.log_name(origin))
         try:
             note = parse_note(read_file(self._files, path))
@@ -127,7 +127,7 @@ class Witness:
         return note
 
     def published(self, log_name: str) -> bytes | None:
-        """The newest checkpoint of the log of that name, for whoever monitors; None if none is."""
+        """The newest checkpoint of the log with that name, for monitors; None without one."""
         if len(log_name) != 64 or not set(log_name) <= set("0123456789abcdef"):
             return None
         try:
@@ -137,7 +137,7 @@ class Witness:
 
     @staticmethod
     def log_name(origin: str) -> str:
-        """What a log is called in paths: the SHA-256 of its origin, in hexadecimal."""
+        """A log's name in paths: the SHA-256 of its origin, in hexadecimal."""
         return sha256(origin.encode()).hexdigest()
 
     def _answer(self, request: AddCheckpoint, note: Note, checkpoint: Checkpoint) -> Answer:
@@ -160,15 +160,15 @@ class Witness:
 
 
 def _contradiction(held: Checkpoint | None, new: Checkpoint, proof: Sequence[bytes]) -> str:
-    """Why the new checkpoint does not go on from the one held; empty if it does."""
+    """Why the new checkpoint is not consistent with the stored one; empty if it is."""
     if not new.is_possible:
         return "an empty log has another root"
     if held is None or not held.size:
-        return "from nothing on no proof is needed" if proof else ""
+        return "a proof from size 0 must be empty" if proof else ""
     try:
         roots = roots_from_consistency(held.size, new.size, held.root, tuple(proof))
     except ProofError as error:
-        return f"the proof is none: {error}"
+        return f"not a consistency proof: {error}"
     if roots != (held.root, new.root):
         same = "the same size has another root" if held.size == new.size else "a fork"
         return f"{same}: the proof does not lead from the checkpoint signed here to this one"

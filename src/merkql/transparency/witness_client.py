@@ -1,6 +1,6 @@
-"""Asks witnesses to cosign a partition's newest checkpoint, and keeps what they say.
+"""Asks witnesses to cosign a partition's newest checkpoint, and stores their signatures.
 
-No lock of the log is held while a witness is waited for: whatever one does, writing goes on.
+No lock of the log is held while it waits for a witness, so writing goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from merkql.transparency.witness_protocol import (
 )
 
 logger = logging.getLogger("merkql.transparency")
-TRIES = 3  # it may hold another size than was thought, and sign for somebody else meanwhile
+TRIES = 3  # its size may differ from what we know, and change meanwhile
 _MEANINGS = {
     400: "it calls the request malformed",
     403: "it does not trust the key of this log",
@@ -38,7 +38,7 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class CosignReport:
-    """What came of it: the checkpoint with the signatures there are now, and who did not sign.
+    """The checkpoint with all its signatures, and which witnesses did not sign.
 
     ``refused`` says why, by the witness's name in the policy.
     """
@@ -50,10 +50,10 @@ class CosignReport:
 
 
 def cosign(partition: Partition, policy: Policy, *, web: Web | None = None) -> CosignReport:
-    """Have the newest checkpoint signed by every witness of the policy that is reached and agrees.
+    """Have every witness of the policy that is reachable and agrees sign the newest checkpoint.
 
-    Raises ``ValueError`` if nothing was signed yet. What a witness refuses, or answers wrongly, or
-    not in time, is in the report and in the log, and keeps the others from nothing.
+    Raises ``ValueError`` if nothing was signed yet. A witness that refuses, answers wrongly, or is
+    late is reported and logged, and does not affect the others.
     """
     kept = partition.checkpoints()
     if not kept:
@@ -85,7 +85,7 @@ def cosign(partition: Partition, policy: Policy, *, web: Web | None = None) -> C
 def _ask_all(
     questions: dict[str, _Question], partition: Partition, timeout_s: float
 ) -> dict[str, Signature | str]:
-    """What each answers, or why it does not, all asked at once; whoever is late is left alone."""
+    """Ask all at once; each name's signature, or why there is none. Late ones are abandoned."""
     answers: dict[str, Signature | str] = dict.fromkeys(questions, "it did not answer in time")
 
     def ask(name: str) -> None:
@@ -107,7 +107,7 @@ def _ask_all(
 
 
 def _last_signed(kept: Sequence[KeptCheckpoint], party: Party) -> int:
-    """The size of the newest checkpoint that carries a line of this witness's key."""
+    """The size of the newest checkpoint with a signature of this witness's key."""
     wanted = (party.key.name, party.key.id)
     for one in reversed(kept):
         if wanted in [(s.name, s.key_id) for s in parse_note(one.note).signatures]:
@@ -117,13 +117,13 @@ def _last_signed(kept: Sequence[KeptCheckpoint], party: Party) -> int:
 
 @dataclass(slots=True)
 class _Question:
-    """One checkpoint put to one witness."""
+    """One checkpoint presented to one witness."""
 
     web: Web
     party: Party
     note: Note
     size: int
-    known_size: int  # what it signed last, as far as is known here
+    known_size: int  # the size it signed last, as far as we know
 
     def ask(self, partition: Partition) -> Signature:
         """Its cosignature, checked; ``ProtocolError`` or ``WebError`` says why there is none."""

@@ -1,4 +1,4 @@
-"""What a log and a witness say to each other (c2sp.org/tlog-witness): bytes in, bytes out.
+"""The protocol between a log and a witness (c2sp.org/tlog-witness): bytes in, bytes out.
 
 ``POST add-checkpoint``: ``old <size>``, consistency hashes, an empty line, the signed checkpoint.
 """
@@ -24,14 +24,14 @@ _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n?")
 
 
 class ProtocolError(NoteError):
-    """The other side does not keep to the protocol."""
+    """The other side violates the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddCheckpoint:
-    """A request: what the witness is thought to hold, how the log went on from there, and where to.
+    """A request: the size the witness should hold, the consistency proof, the new checkpoint.
 
-    ``proof`` is the consistency proof from ``old_size`` to the size in ``note``, empty from 0 on.
+    ``proof`` leads from ``old_size`` to the size in ``note``; it is empty from 0.
     """
 
     old_size: int
@@ -46,7 +46,7 @@ class AddCheckpoint:
 
 
 def parse_request(body: bytes) -> AddCheckpoint:
-    """The request in a body; ``ProtocolError`` unless it is the one spelling of it."""
+    """The request in a body; ``ProtocolError`` unless it has the canonical form."""
     if len(body) > BODY_SIZE_MAX:
         raise ProtocolError(f"a request has at most {BODY_SIZE_MAX} bytes")
     head, separator, note = body.partition(b"\n\n")
@@ -73,7 +73,7 @@ def _hash(line: bytes) -> bytes:
 
 
 def parse_size(body: bytes) -> int:
-    """What a witness says it holds, in its answer 409."""
+    """The size a witness states in a 409 answer."""
     match = _SIZE.fullmatch(body)
     if match is None or int(match[1]) > SIZE_MAX:
         raise ProtocolError("the witness says another size and does not say which")
@@ -82,7 +82,7 @@ def parse_size(body: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a witness answers: a status of HTTP, a type and a body."""
+    """A witness's answer: HTTP status, content type and body."""
 
     status: int
     body: bytes
@@ -90,5 +90,5 @@ class Answer:
 
 
 def refusal(status: int, reason: str) -> Answer:
-    """An answer that says why not."""
+    """An answer that states the reason."""
     return Answer(status, f"{reason}\n".encode())

@@ -22,7 +22,7 @@ IDLE_S = 30
 def application(
     witness: Witness,
 ) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
-    """The WSGI application of a witness, to be served by any server, below any prefix."""
+    """A witness's WSGI application, for any server, below any URL prefix."""
 
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -57,17 +57,17 @@ def route(witness: Witness, environ: Environ) -> Answer:
 
 
 class Server:
-    """A witness that listens on ``host`` and ``port`` (0: one that is free)."""
+    """A witness that listens on ``host`` and ``port`` (0: any free one)."""
 
     def __init__(self, witness: Witness, host: str, port: int) -> None:
-        """Begin to listen; ``OSError`` if the port is taken."""
+        """Start listening; ``OSError`` if the port is taken."""
         try:
             from waitress.server import create_server
         except ImportError as error:
             raise ImportError(
                 "serving needs the package waitress: pip install 'merkql[witness]'"
             ) from error
-        # One address of several, as `localhost` may have: one socket to listen to, and to stop.
+        # `localhost` may have several addresses: listen on one socket, which `stop` closes.
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
         server: Any = create_server(
             application(witness),
@@ -87,14 +87,14 @@ class Server:
         self._server.task_dispatcher.shutdown()
 
     def stop(self) -> None:
-        """Have ``run`` return, from any thread."""
+        """Make ``run`` return; from any thread."""
         self._server.trigger.pull_trigger(self._close_all)
 
     def close(self) -> None:
-        """Let go of the port, where ``run`` was never called or was interrupted."""
+        """Release the port if ``run`` was never called or was interrupted."""
         self._close_all()
 
     def _close_all(self) -> None:
-        """With nothing left to listen to the loop of the server ends."""
+        """Without sockets left, the server's loop ends."""
         for dispatcher in list(self._server._map.values()):
             dispatcher.close()
