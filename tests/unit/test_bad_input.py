@@ -304,6 +304,7 @@ except OSError as error:
         pytest.skip("the interpreter or the temporary directory cannot be read as nobody")
     assert output.stdout.startswith("PermissionError")
     assert str(data) in output.stdout
+    assert "or not its file 'lock" in output.stdout
 
 
 def test_96_directory_that_is_not_there_for_a_reader(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, ProducerRecord
+from merkql import Broker, ClosedError, ProducerRecord
 from support import children
 from support.crash_oracle import find_bytes
 
@@ -73,6 +73,17 @@ with Broker.open(sys.argv[1]) as broker:
     for number in range(int(sys.argv[3])):
         producer.send_batch([ProducerRecord("u", b"%s-%d" % (sys.argv[2].encode(), number))] * 3)
         producer.send(ProducerRecord("u", b"alone"))
+"""
+
+
+DIES = """
+import os, sys
+from merkql import Broker
+from merkql.erasures import Erasures
+
+Erasures._carry_out = lambda *_: os._exit(0)
+broker = Broker.open(sys.argv[1])
+broker.topic("t").partition(0).erase(7)
 """
 
 
@@ -141,3 +152,17 @@ def test_four_processes_erase_beside_two_writers_and_two_readers(
         assert sorted(n for first, last in ranges for n in range(first, last + 1)) == sorted(erased)
         log.verify()
     assert not find_bytes(str(tmp_path), [text(offset) for offset in erased])
+
+
+def test_who_closed_when_another_had_died_over_an_erasure_was_told_that_it_is_closed(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path, "none")
+    broker = Broker.open(tmp_path)
+    with children.start(DIES, tmp_path) as child:
+        child.communicate(timeout=60)
+    broker.close()  # its turn begins with a recovery, which finishes the erasure
+    with pytest.raises(ClosedError):
+        broker.topic("t")
+    with Broker.open(tmp_path, read_only=True) as broker:
+        assert broker.topic("t").partition(0).verify().erased == (7,)

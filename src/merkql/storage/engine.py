@@ -148,9 +148,8 @@ class Engine:
     def is_mine(self) -> bool:
         """Whether the calling thread is the leader and so holds the writer role."""
         committer = self.committer
-        if self._opener and self._opener == threading.get_ident():
-            return True
-        return committer is not None and committer.is_mine
+        is_opener = self._opener == threading.get_ident()
+        return is_opener or (committer is not None and committer.is_mine)
 
     @contextmanager
     def opening(self) -> Iterator[None]:
@@ -199,7 +198,7 @@ class Engine:
         return self.committer
 
     def check_open(self) -> None:
-        if self.closed_reason:
+        if self.closed_reason and self._opener != threading.get_ident():
             raise ClosedError(self.closed_reason)
 
     def now_ms(self) -> int:
@@ -290,12 +289,12 @@ class Engine:
         logger.warning("%s: its last writer died or failed while writing; recovering", self.root)
         turn = self.turn
         turn.wal.close(clean=False)
-        self._opener = threading.get_ident()
+        opener, self._opener = self._opener, threading.get_ident()
         try:
             self._read_wal(turn)
             self.topics.load()
         finally:
-            self._opener = 0
+            self._opener = opener  # its own, where it closes
         turn.publish(topics=True)
 
     def close(self) -> None:
@@ -321,6 +320,7 @@ class Engine:
             self.committer.stop()
             self._hasher.close()
             self.writer.wal.close(clean=False)
+        self._opener = 0
         self.pool.close()
         self.arrivals.close()
         self._let_go()

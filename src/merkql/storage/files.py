@@ -297,8 +297,14 @@ def telling_unwritable(path: str, way_out: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise
-        text = f"{os.strerror(error.errno)}: the directory cannot be written; {way_out}"
+        found = error.filename  # a file that is there may be what is not writable
+        one = f", or not its file {os.path.basename(found)!r}" if _is_below(found, path) else ""
+        text = f"{os.strerror(error.errno)}: the directory cannot be written{one}; {way_out}"
         raise OSError(error.errno, text, path) from error
+
+
+def _is_below(path: object, directory: str) -> bool:
+    return isinstance(path, str) and path != directory and os.path.lexists(path)
 
 
 def read_file(files: Files, path: str, size_max: int = 1 << 24) -> bytes:
