@@ -5,6 +5,7 @@ Every refusal names the thing and the way out; nothing is written and nothing is
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -33,6 +34,7 @@ from merkql import (
     UnknownPartitionError,
     UnknownTopicError,
 )
+from merkql.storage.files import telling_unwritable
 from support import children
 from support.faulty_files import FullDisk
 
@@ -304,7 +306,14 @@ except OSError as error:
         pytest.skip("the interpreter or the temporary directory cannot be read as nobody")
     assert output.stdout.startswith("PermissionError")
     assert str(data) in output.stdout
-    assert "or not its file 'lock" in output.stdout
+
+
+def test_a_file_that_may_not_be_written_passed_for_its_directory(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    with pytest.raises(PermissionError, match="or not its file 'lock'; read instead"):
+        with telling_unwritable(str(tmp_path), "read instead"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(lock))
 
 
 def test_96_directory_that_is_not_there_for_a_reader(tmp_path: Path) -> None:
