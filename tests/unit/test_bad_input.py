@@ -311,9 +311,11 @@ except OSError as error:
 def test_a_file_that_may_not_be_written_passed_for_its_directory(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.touch()
-    with pytest.raises(PermissionError, match="or not its file 'lock'; read instead"):
-        with telling_unwritable(str(tmp_path), "read instead"):
-            raise PermissionError(errno.EACCES, "Permission denied", str(lock))
+    with (
+        pytest.raises(PermissionError, match="or not its file 'lock'; read instead"),
+        telling_unwritable(str(tmp_path), "read instead"),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", str(lock))
 
 
 def test_96_directory_that_is_not_there_for_a_reader(tmp_path: Path) -> None:
