@@ -71,8 +71,8 @@ class Share:
     topic: str
     holder: str
     since: int
-    heir: str | None = None
-    deadline_ms: int = 0  # when the heir gets it in any case
+    next_holder: str | None = None
+    deadline_ms: int = 0  # when it changes hands in any case
 
 
 @dataclass(slots=True)
@@ -89,7 +89,9 @@ class GroupState:
 
     def next_deadline_ms(self) -> int | None:
         """When the next partition changes hands even if its holder keeps it."""
-        return min((one.deadline_ms for one in self.shares.values() if one.heir), default=None)
+        return min(
+            (one.deadline_ms for one in self.shares.values() if one.next_holder), default=None
+        )
 
 
 def assign(
@@ -138,7 +140,7 @@ def _next_share(state: GroupState, key: PartitionKey, topic: str, owner: str, no
         return Share(topic, owner, state.generation)
     if old.holder == owner:
         return Share(topic, owner, old.since)
-    deadline_ms = old.deadline_ms if old.heir else now_ms + holder.rebalance_timeout_ms
+    deadline_ms = old.deadline_ms if old.next_holder else now_ms + holder.rebalance_timeout_ms
     return Share(topic, old.holder, old.since, owner, deadline_ms)
 
 
@@ -146,13 +148,15 @@ def hand_over(state: GroupState, keys: Iterable[PartitionKey]) -> None:
     """Give partitions to their next holders: given up, or past the deadline."""
     for key in keys:
         share = state.shares[key]
-        if share.heir is not None:
-            state.shares[key] = Share(share.topic, share.heir, state.generation)
+        if share.next_holder is not None:
+            state.shares[key] = Share(share.topic, share.next_holder, state.generation)
 
 
 def overdue(state: GroupState, now_ms: int) -> list[PartitionKey]:
     """The partitions whose holders are past their deadline to give them up."""
-    return [key for key, one in state.shares.items() if one.heir and one.deadline_ms <= now_ms]
+    return [
+        key for key, one in state.shares.items() if one.next_holder and one.deadline_ms <= now_ms
+    ]
 
 
 def shapes_differ(state: GroupState, topics: Topics) -> bool:
@@ -180,8 +184,8 @@ def encode_state(state: GroupState) -> bytes:
             key.topic_id, {"id": key.topic_id.hex(), "name": share.topic, "partitions": []}
         )
         row = [key.partition, numbers[share.holder], share.since]
-        if share.heir is not None:
-            row += [numbers[share.heir], share.deadline_ms]
+        if share.next_holder is not None:
+            row += [numbers[share.next_holder], share.deadline_ms]
         topic["partitions"].append(row)
     document = {
         "version": STATE_VERSION,
@@ -222,7 +226,7 @@ def decode_state(data: bytes) -> GroupState:
                 partition, holder, since, *rest = row
                 share = Share(topic["name"], names[holder], since)
                 if rest:
-                    share.heir, share.deadline_ms = names[rest[0]], rest[1]
+                    share.next_holder, share.deadline_ms = names[rest[0]], rest[1]
                 state.shares[PartitionKey(bytes.fromhex(topic["id"]), partition)] = share
     except (KeyError, IndexError, TypeError, re.error) as error:
         raise ValueError(f"not the state of a group: {error!r}") from error

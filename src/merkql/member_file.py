@@ -10,11 +10,29 @@ import os
 import struct
 import sys
 import weakref
+from typing import NamedTuple
 
 from merkql.storage import layout
 from merkql.storage.files import Files
 
 _HEARTBEAT = struct.Struct("<Q")  # when the member last polled, in ms; JSON for people follows
+
+
+class MemberInfo(NamedTuple):
+    """What a member's file says: when it last polled, and its process, for people."""
+
+    last_poll_ms: int
+    process: dict[str, object]
+
+
+def decode_member(data: bytes) -> MemberInfo:
+    """The content of a member's file; ``ValueError`` for anything else."""
+    if len(data) < _HEARTBEAT.size:
+        raise ValueError("the file is cut short")
+    process = json.loads(data[_HEARTBEAT.size :])
+    if not isinstance(process, dict):
+        raise ValueError("not an object")
+    return MemberInfo(int.from_bytes(data[: _HEARTBEAT.size], "little"), process)
 
 
 class HeldDescriptor:

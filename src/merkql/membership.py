@@ -237,7 +237,7 @@ class Membership:
         self._behind = (
             self.id not in self._state.members
             or self.generation != self._state.generation
-            or any(share.heir is not None for share in ours.values())
+            or any(share.next_holder is not None for share in ours.values())
             or {key: share.since for key, share in ours.items()}
             != {key: share.since for key, share in self.held.items()}
         )
@@ -286,7 +286,7 @@ class Membership:
             share = state.shares.get(key)
             if share is not None and (share.holder, share.since) != (self.id, taken.since):
                 lost.add(key)
-            elif share is None or share.heir is not None:
+            elif share is None or share.next_holder is not None:
                 asked.add(key)
         return asked, lost, False
 
@@ -302,7 +302,7 @@ class Membership:
         leaving = [
             key
             for key, share in state.held_by(self.id).items()
-            if share.heir is not None and key not in self.held
+            if share.next_holder is not None and key not in self.held
         ]
         hand_over(state, leaving)
         gained, generation = {}, self.generation

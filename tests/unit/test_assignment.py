@@ -139,8 +139,8 @@ def holders(state: GroupState) -> list[str]:
     return [state.shares[key("orders", number)].holder for number in range(4)]
 
 
-def heirs(state: GroupState) -> list[str | None]:
-    return [state.shares[key("orders", number)].heir for number in range(4)]
+def next_holders(state: GroupState) -> list[str | None]:
+    return [state.shares[key("orders", number)].next_holder for number in range(4)]
 
 
 def test_who_joins_waits_for_what_the_others_hold() -> None:
@@ -149,12 +149,12 @@ def test_who_joins_waits_for_what_the_others_hold() -> None:
     rebalance(state, shapes(orders=4), now_ms=1000)
     assert state.generation == 2
     assert holders(state) == ["a"] * 4
-    assert heirs(state) == [None, None, "b", "b"]
+    assert next_holders(state) == [None, None, "b", "b"]
     assert overdue(state, 3999) == []
     assert overdue(state, 4000) == [key("orders", 2), key("orders", 3)]
     hand_over(state, [key("orders", 2)])
     assert holders(state) == ["a", "a", "b", "a"]
-    assert heirs(state) == [None, None, None, "b"]
+    assert next_holders(state) == [None, None, None, "b"]
 
 
 def test_what_nobody_took_up_changes_hands_at_once() -> None:
@@ -163,7 +163,7 @@ def test_what_nobody_took_up_changes_hands_at_once() -> None:
     state.members["b"] = member("orders")
     rebalance(state, shapes(orders=4), now_ms=0)
     assert holders(state) == ["a", "a", "b", "b"]
-    assert heirs(state) == [None] * 4
+    assert next_holders(state) == [None] * 4
 
 
 def test_what_the_dead_held_changes_hands_at_once() -> None:
@@ -179,7 +179,7 @@ def test_being_asked_again_gives_no_more_time() -> None:
     rebalance(state, shapes(orders=4), now_ms=0)
     state.members["c"] = member("orders")
     rebalance(state, shapes(orders=4), now_ms=2000)
-    assert heirs(state) == [None, None, "b", "c"]
+    assert next_holders(state) == [None, None, "b", "c"]
     assert len(overdue(state, 3000)) == 2
 
 

@@ -9,9 +9,10 @@ from merkql.cli.opening import to_write
 from merkql.cli.parsing import (
     Parser,
     Subparsers,
-    UsageError,
     add_directory,
     add_quiet,
+    add_yes,
+    confirm,
     new_command,
 )
 from merkql.cli.quantities import counted
@@ -34,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument(
         "-t", "--topic", metavar="TOPIC", action="append", default=[], help="one more of them"
     )
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_yes(parser)
     add_quiet(parser)
     return parser
 
@@ -47,7 +48,7 @@ def run(arguments: Namespace) -> int:
         for name in names:
             topic = broker.topic(name)
             records = _records_of(topic)
-            if not arguments.yes and not _agreed(arguments, f"{name!r} with {records}"):
+            if not confirm(arguments, f"topic {name!r} with {records}"):
                 spared += 1
                 continue
             broker.delete_topic(name)
@@ -60,10 +61,3 @@ def _records_of(topic: Topic) -> str:
         return counted(sum(p.end_offset - p.start_offset for p in topic.partitions()), "record")
     except CorruptionError as error:
         return f"damage ({error})"  # no reason to keep it
-
-
-def _agreed(arguments: Namespace, what: str) -> bool:
-    terminal = arguments.terminal
-    if not terminal.input_is_terminal:
-        raise UsageError("merkql delete", f"nobody can be asked about topic {what}: add --yes")
-    return terminal.ask(f"delete topic {what}, for good? [y/N] ").lower() in ("y", "yes")

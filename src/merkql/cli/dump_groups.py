@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from merkql.assignment import decode_state
 from merkql.cli.dumping import Depth, Finding, Place
 from merkql.group_lock import lock_file_content
 from merkql.groups import decode_slot
-
-_PID_AT = 8  # in a member's file, behind the time of its last poll
+from merkql.member_file import decode_member
 
 
 def dump_offsets(place: Place, _: Depth) -> Iterator[Finding]:
@@ -56,8 +54,8 @@ def dump_assignment(place: Place, _: Depth) -> Iterator[Finding]:
             "holder": share.holder,
             "since": share.since,
         }
-        if share.heir is not None:
-            fields["heir"] = share.heir
+        if share.next_holder is not None:
+            fields["next_holder"] = share.next_holder
         yield Finding("share", 0, fields)
 
 
@@ -65,12 +63,11 @@ def dump_member(place: Place, _: Depth) -> Iterator[Finding]:
     """When it last polled, and whose process it is."""
     data = place.content()
     try:
-        about = json.loads(data[_PID_AT:])
-        fields = {"last poll ms": int.from_bytes(data[:_PID_AT], "little"), **about}
-    except (ValueError, TypeError) as error:
+        info = decode_member(data)
+    except ValueError as error:
         yield Finding("member", 0, {}, f"not what a member writes: {error}")
         return
-    yield Finding("member", 0, fields)
+    yield Finding("member", 0, {"last poll ms": info.last_poll_ms, **info.process})
 
 
 def dump_lock(place: Place, _: Depth) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from merkql.cli.parsing import (
     add_directory,
     add_json,
     add_quiet,
+    add_yes,
+    confirm,
     new_command,
 )
 from merkql.cli.quantities import counted, partition
@@ -48,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument(
         "--reason", metavar="TEXT", help="and why; nothing of the record belongs here"
     )
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add_yes(parser)
     add_json(parser, "one JSON object a partition: which offsets were erased now")
     add_quiet(parser)
     return parser
@@ -66,7 +68,7 @@ def run(arguments: Namespace) -> int:
     what = f"every record with the key {arguments.key!r}" if index is None else _shown(offsets)
     with to_write(arguments) as broker:
         topic = broker.topic(name)
-        if not arguments.yes and not _agreed(arguments, f"{what} of topic {name!r}"):
+        if not confirm(arguments, f"{what} of topic {name!r}"):
             return 1
         erased = _erase(arguments, topic, index, offsets)
     rows = [
@@ -113,10 +115,3 @@ def _shown(offsets: list[int]) -> str:
     if len(offsets) == 1:
         return f"the record at offset {offsets[0]}"
     return f"the {len(offsets):,} records from offset {offsets[0]} to {offsets[-1]}"
-
-
-def _agreed(arguments: Namespace, what: str) -> bool:
-    terminal = arguments.terminal
-    if not terminal.input_is_terminal:
-        raise UsageError("merkql erase", f"nobody can be asked about {what}: add --yes")
-    return terminal.ask(f"erase {what}, for good? [y/N] ").lower() in ("y", "yes")

@@ -5,7 +5,6 @@ Formats: docs/formats/group-offsets.md, docs/formats/group-members.md. Changes n
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator
 from functools import partial
@@ -17,15 +16,13 @@ from merkql.cli.parsing import Parser, Subparsers, add_directory, add_json, new_
 from merkql.cli.running import DAMAGED, FAILED, OK
 from merkql.cli.tables import Row, print_objects, print_table
 from merkql.errors import CorruptionError
-from merkql.groups import Group, PartitionKey
-from merkql.member_file import last_poll_ms
+from merkql.groups import STATE_SIZE_MAX, Group, PartitionKey
+from merkql.member_file import decode_member, last_poll_ms
 from merkql.storage import layout
 from merkql.storage.files import Files, read_file
 from merkql.topic import Topic
 
 COLUMNS = ("group", "topic", "partition", "committed", "next", "lag", "member")
-STATE_SIZE_MAX = 1 << 26
-_PID_AT = 8  # in a member's file, behind the time of its last poll
 
 
 def add_parser(subparsers: Subparsers) -> Parser:
@@ -141,10 +138,9 @@ def _about(files: Files, group: Group, member: str) -> dict[str, object] | None:
     if last_poll_ms(files, group.directory, member) is None:
         return None
     try:
-        content = read_file(files, layout.group_member(group.directory, member))
-        about = json.loads(content[_PID_AT:])
-        return {"id": member, "pid": about["pid"], "program": about["program"]}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        info = decode_member(read_file(files, layout.group_member(group.directory, member)))
+        return {"id": member, "pid": info.process["pid"], "program": info.process["program"]}
+    except (FileNotFoundError, ValueError, KeyError):
         return {"id": member}
 
 

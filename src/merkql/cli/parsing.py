@@ -154,6 +154,22 @@ def add_topic(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", "--topic", metavar="TOPIC", help="the same, as kcat has it")
 
 
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """The option that answers the question of ``confirm``."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def confirm(arguments: argparse.Namespace, what: str) -> bool:
+    """Whether the person at the terminal agrees, or ``--yes`` was given; else ``UsageError``."""
+    if arguments.yes:
+        return True
+    terminal, command = arguments.terminal, arguments.command
+    if not terminal.input_is_terminal:
+        raise UsageError(f"merkql {command}", f"nobody can be asked about {what}: add --yes")
+    answer: str = terminal.ask(f"{command} {what}, for good? [y/N] ")
+    return answer.lower() in ("y", "yes")
+
+
 def topic_of(arguments: argparse.Namespace) -> str:
     """The topic given, once; ``UsageError`` for none and for two."""
     program = f"merkql {arguments.command}"

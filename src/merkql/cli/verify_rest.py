@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from merkql.assignment import decode_state
 from merkql.broker import Broker
 from merkql.errors import CorruptionError, MerkqlError
-from merkql.groups import Group
+from merkql.groups import STATE_SIZE_MAX, Group
 from merkql.proof import ProofError
 from merkql.storage import layout
 from merkql.storage.directory import read_clean_mark, read_mark
@@ -19,7 +19,6 @@ from merkql.transparency.note import parse_note
 from merkql.transparency.policy import Policy
 
 TRIES = 3  # beside a writer, files of one moment cannot be read
-STATE_SIZE_MAX = 1 << 26
 
 
 def check_signatures(partition: Partition, policy: Policy) -> None:

@@ -11,7 +11,7 @@ from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.salts import read_salts
-from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.segment import SealedSegment, Segment, sound_runs
 from merkql.storage.tree_space import BUNDLED_SIZE, HASH_SIZE
 
 ENTRY_SIZE = 49
@@ -67,15 +67,13 @@ def _runs_of_segment(
 ) -> Iterator[EntryRun]:
     first, stop = offsets
     entry = with_index(log, segment, lambda one: one.locate(first))
-    for run in scan_segment(
+    for run in sound_runs(
         log.pool,
         segment.path,
         position=entry.position,
         expected_offset=entry.first_offset,
         end=end_position,
     ):
-        if run.verdict not in ("", "clean"):
-            raise CorruptionError(segment.path, run.end_position, run.reason)
         if run.next_offset <= first:
             continue
         salts = None

@@ -25,7 +25,7 @@ from merkql.storage.offset_index import IndexEntry
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.rewriting import NewSegment
 from merkql.storage.salts import read_salts
-from merkql.storage.segment import SealedSegment, Segment, scan_segment
+from merkql.storage.segment import SealedSegment, Segment, sound_runs
 from merkql.storage.tree_space import BUNDLED_SIZE, HASH_SIZE, NO_SALT, SALT_SIZE
 
 
@@ -68,9 +68,7 @@ class Erasure:
         new = NewSegment(log, old.first_offset, old.end_offset)
         self._segments.append((old, new))
         first = old.first_offset
-        for run in scan_segment(log.pool, old.path, position=0, expected_offset=first):
-            if run.verdict not in ("", "clean"):
-                raise CorruptionError(old.path, run.end_position, run.reason)
+        for run in sound_runs(log.pool, old.path, position=0, expected_offset=first):
             for batch in run.batches:
                 position, end = batch[1], batch[1] + batch[2]
                 data = changed.get(run.position + position, run.data[position:end])
@@ -204,15 +202,9 @@ def _records(log: AnyLog, begin: int, end: int) -> Iterator[list[Record]]:
         stop = None if isinstance(segment, SealedSegment) else segment.end_position
         if stop == 0 or (isinstance(segment, SealedSegment) and segment.end_offset <= begin):
             continue
-        for run in scan_segment(
-            log.pool,
-            segment.path,
-            position=0,
-            expected_offset=segment.first_offset,
-            end=stop,
+        for run in sound_runs(
+            log.pool, segment.path, position=0, expected_offset=segment.first_offset, end=stop
         ):
-            if run.verdict not in ("", "clean"):
-                raise CorruptionError(segment.path, run.end_position, run.reason)
             yield decode(
                 run.data,
                 log.id.topic,

@@ -23,7 +23,7 @@ from merkql.storage import layout
 from merkql.storage.index_repair import AnyLog, with_index
 from merkql.storage.offset_index import IndexEntry
 from merkql.storage.partition_log import BATCH_SIZE_COMPRESSED, PartitionLog
-from merkql.storage.segment import SealedSegment, Segment, list_sealed, scan_segment
+from merkql.storage.segment import SealedSegment, Segment, list_sealed, sound_runs
 from merkql.storage.start_file import write_start
 from merkql.storage.tree_space import BUNDLED_SIZE, HASH_SIZE
 
@@ -268,9 +268,7 @@ def _rewrite_from(log: PartitionLog, old: SealedSegment, start: int) -> SealedSe
     new = NewSegment(log, start, old.end_offset)
     new.add(data, head.batches)
     position, following = entry.position + old.batch_at(entry.position).size, head.next_offset
-    for run in scan_segment(log.pool, old.path, position=position, expected_offset=following):
-        if run.verdict not in ("", "clean"):
-            raise CorruptionError(old.path, run.end_position, run.reason)
+    for run in sound_runs(log.pool, old.path, position=position, expected_offset=following):
         new.add(run.data, run.batches)
     new.sync()
     return new.install()

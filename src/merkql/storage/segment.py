@@ -355,3 +355,15 @@ def scan_segment(
             chunk_size *= 4  # a batch larger than the chunk
         else:
             chunk_size = CHUNK_SIZE
+
+
+def sound_runs(
+    pool: FilePool, path: str, *, position: int, expected_offset: int, end: int | None = None
+) -> Iterator[Run]:
+    """``scan_segment`` for callers that need every batch: ``CorruptionError`` at damage."""
+    for run in scan_segment(
+        pool, path, position=position, expected_offset=expected_offset, end=end
+    ):
+        if run.verdict not in ("", "clean"):
+            raise CorruptionError(path, run.end_position, run.reason)
+        yield run

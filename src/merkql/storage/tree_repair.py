@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from merkql._core.batch_leaves import leaf_hashes
-from merkql._core.frontier import Frontier
+from merkql._core.frontier import STORED_LEVEL_STRIDE, Frontier
 from merkql._core.merkle import peaks_at
 from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.salts import check_salts, read_salts
-from merkql.storage.segment import scan_segment
+from merkql.storage.segment import sound_runs
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_space import HASH_SIZE
 
@@ -33,7 +33,7 @@ def tree_reaches(log: PartitionLog, size: int) -> bool:
         path = layout.tree_level(log.tree.directory, level)
         if (log.pool.size_of(path) or 0) < (size >> level) * HASH_SIZE:
             return False
-        level += 4
+        level += STORED_LEVEL_STRIDE
     return True
 
 
@@ -164,9 +164,7 @@ def _append_leaves(
     segment_offset, position, offset = begin
     path = layout.segment(log.directory, segment_offset)
     end = log.active.end_position if segment_offset == log.active.first_offset else None
-    for run in scan_segment(log.pool, path, position=position, expected_offset=offset, end=end):
-        if run.verdict not in ("", "clean"):
-            raise CorruptionError(path, run.end_position, run.reason)
+    for run in sound_runs(log.pool, path, position=position, expected_offset=offset, end=end):
         if run.batches:
             first, salts, erased = run.batches[0][0], None, list[int]()
             if log.has_salts:

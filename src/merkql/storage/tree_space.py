@@ -50,7 +50,7 @@ class TreeSpace:
                 made |= level not in self._hashes
                 self._reserve_level(level, (size >> level) * HASH_SIZE, needed)
             room = min(room, (self._hashes[level] // HASH_SIZE + 1 << level) - 1)
-            level += 4
+            level += STORED_LEVEL_STRIDE
         self._room = min(room, (1 << level) - 1)
         return made
 

@@ -11,7 +11,12 @@ from merkql.errors import CorruptionError, again
 from merkql.storage import layout
 from merkql.storage.gaps import check_beginning, missing_offsets
 from merkql.storage.index_repair import AnyLog
-from merkql.storage.offset_index import TIMESTAMP_MIN, IndexDamagedError, running_entries
+from merkql.storage.offset_index import (
+    ENTRY_SIZE,
+    TIMESTAMP_MIN,
+    IndexDamagedError,
+    running_entries,
+)
 from merkql.storage.salts import check_salts, read_salts
 from merkql.storage.segment import Run, SealedSegment, Segment, scan_segment
 from merkql.storage.tree_space import HASH_SIZE
@@ -92,10 +97,10 @@ def _check_index(segment: Segment, run: Run, number: int, largest: int) -> int:
         except (IndexDamagedError, IndexError) as error:
             path = segment.index.path
             reason = str(error).removeprefix(f"{path}: ")
-            raise DerivedDamageError(path, number * 24, reason) from None
+            raise DerivedDamageError(path, number * ENTRY_SIZE, reason) from None
         if found != expected:
             raise DerivedDamageError(
-                segment.index.path, number * 24, f"entry {number} is not that of its batch"
+                segment.index.path, number * ENTRY_SIZE, f"entry {number} is not that of its batch"
             )
         number += 1
         largest = expected.largest_timestamp_ms
@@ -109,11 +114,12 @@ def _check_retained_away(log: AnyLog, first: int) -> Frontier:
         leaves = log.tree.read([(0, start, min(LEAVES_AT_ONCE, first - start))])[0]
         for level, index, hashes in frontier.append(leaves):
             if level and log.tree.read([(level, index, len(hashes) // HASH_SIZE)])[0] != hashes:
+                last = start + len(leaves) // HASH_SIZE - 1
                 raise CorruptionError(
                     layout.tree_level(log.tree.directory, 0),
                     start * HASH_SIZE,
-                    f"among the stored hashes of offsets {start} to {start + len(leaves) // 32 - 1}"
-                    f", whose records are retained away, and level {level} above them one is wrong",
+                    f"among the stored hashes of offsets {start} to {last}, whose records are "
+                    f"retained away, and level {level} above them one is wrong",
                 )
     return frontier
 
