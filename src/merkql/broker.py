@@ -13,7 +13,7 @@ from merkql import before_fork as before_fork  # registers a fork hook
 from merkql.broker_config import BrokerConfig, BrokerOptions, check_options
 from merkql.producer import Producer
 from merkql.storage import layout
-from merkql.storage.access import Access
+from merkql.storage.access import Access, ProcessBound
 from merkql.storage.arrivals import Arrivals
 from merkql.storage.committer import Committer
 from merkql.storage.engine import Engine
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Opened = TypeVar("Opened", Producer, "Consumer")
 
 
-class Broker:
+class Broker(ProcessBound):
     """An open data directory. Safe to share between threads; close it, or use ``with``.
 
     Made by ``open``. Closing it closes its producers and consumers; the directory can be opened
@@ -183,6 +183,15 @@ class Broker:
         self._engine.check_open()
         return self._topics.get(name)
 
+    def ensure_topic(self, name: str) -> Topic:
+        """The topic of that name, created with the broker's defaults if there is none yet.
+
+        ``send`` does this first. Durable when it returns. Raises ``UnknownTopicError`` for a new
+        topic if ``auto_create_topics`` is off, ``ReadOnlyError`` if the broker is read-only.
+        """
+        self._engine.check_open()
+        return self._topics.ensure(name)
+
     def topics(self, *, internal: bool = False) -> list[str]:
         """The names of all topics, sorted; ``internal`` includes the audit log of erasures."""
         self._engine.check_open()
@@ -229,13 +238,7 @@ class Broker:
         if errors:
             raise errors[0]
 
-    def ensure_topic(self, name: str) -> Topic:
-        """The topic, created with the defaults if ``auto_create_topics`` allows it."""
-        self._engine.check_open()
-        return self._topics.ensure(name)
-
-    def committer(self) -> Committer:
-        """The group commit of this directory; for producers."""
+    def _committer(self) -> Committer:
         return self._engine.writing()
 
     def _sync_records(self) -> None:

@@ -19,6 +19,7 @@ from merkql.errors import ClosedError
 from merkql.groups import Group
 from merkql.membership import Membership
 from merkql.positions import Chunk, Place, Positions, TopicPartition
+from merkql.storage.access import ProcessBound
 from merkql.subscription import ConsumerOwner, Reading, topic_shapes
 from merkql.thread_guard import ThreadGuard
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WAIT_SLICE_S = 0.1  # between looks at the group while waiting
 
 
-class Consumer:
+class Consumer(ProcessBound):
     """Reads the partitions assigned to it, in order within each partition.
 
     Made by ``Broker.consumer``. For one thread at a time: from another, only ``close`` and
@@ -376,6 +377,7 @@ class Consumer:
             )
 
     def __enter__(self) -> Consumer:
+        self._check_open()
         return self
 
     def __exit__(

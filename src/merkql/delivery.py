@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.record import RecordMetadata
 from merkql.errors import again
+from merkql.storage.access import ProcessBound
 from merkql.storage.arguments import check_seconds
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.writer import CommitRequest, Successor
@@ -79,7 +80,7 @@ class Place:
         self.part = -1  # its number in the request, once it has a record
 
 
-class Delivery:
+class Delivery(ProcessBound):
     """The outcome of one ``send_nowait``, now or later. Can be awaited."""
 
     __slots__ = ("_index", "_place", "_request")
@@ -88,6 +89,11 @@ class Delivery:
         self._request = request
         self._place = place
         self._index = len(place.accumulator) - 1  # it was the last to come
+
+    def __repr__(self) -> str:
+        place, request = self._place, self._request
+        state = "on its way" if not request.done else "refused" if request.error else "durable"
+        return f"<Delivery to {place.topic}/{place.index}, {state}>"
 
     def done(self) -> bool:
         """Whether the record is durable, or refused."""

@@ -17,6 +17,7 @@ from merkql.delivery import Delivery, Filling, Place, Refusals
 from merkql.errors import ClosedError, RecordTooLargeError, UnknownTopicError, again
 from merkql.partitioners import Partitioner, murmur2
 from merkql.routing import Routed, is_durable, log_of
+from merkql.storage.access import ProcessBound
 from merkql.storage.arguments import check_seconds
 from merkql.storage.committer import Committer
 from merkql.storage.partition_log import PartitionLog
@@ -35,21 +36,21 @@ class ProducerOwner(Protocol):
     def ensure_topic(self, name: str) -> Topic:
         """The topic, created if that is allowed."""
 
-    def committer(self) -> Committer:
+    def _committer(self) -> Committer:
         """The group commit; raises where there is none."""
 
     def _unregister(self, closeable: Any) -> None:
         """The producer is closed."""
 
 
-class Producer:
+class Producer(ProcessBound):
     """Sends records. Safe to share between threads; close it, or use it as a context manager."""
 
     def __init__(self, broker: ProducerOwner, partitioner: Partitioner | None = None) -> None:
         if partitioner is not None and not callable(partitioner):
             raise TypeError(f"partitioner is a callable of (key, count), not {partitioner!r}")
         self._broker = broker
-        self._committer = broker.committer()
+        self._committer = broker._committer()
         self._partitioner = partitioner or murmur2
         self._closed_reason = ""
         self._filling: Filling | None = None
@@ -288,7 +289,11 @@ class Producer:
         self._broker._unregister(self)
         self._report()
 
+    def __repr__(self) -> str:
+        return f"<Producer of {self._broker!r}{', closed' if self._closed_reason else ''}>"
+
     def __enter__(self) -> Producer:
+        self._check_open()
         return self
 
     def __exit__(
@@ -307,7 +312,7 @@ class Producer:
 
     def _check_open(self) -> None:
         if self._closed_reason or self._committer.disowned:  # the latter before any lock
-            self._broker.committer()  # which says so if it is the broker that is closed
+            self._broker._committer()  # which says so if it is the broker that is closed
             raise ClosedError(self._closed_reason)
 
     def _route(self, topic: Topic, key: bytes | None, partition: int | None) -> int:

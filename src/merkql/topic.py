@@ -16,7 +16,8 @@ from merkql.errors import (
     UnknownTopicError,
 )
 from merkql.storage import layout
-from merkql.storage.arguments import check_between
+from merkql.storage.access import ProcessBound
+from merkql.storage.arguments import as_key, check_between
 from merkql.storage.index_repair import AnyLog
 from merkql.storage.partition import Partition
 from merkql.storage.partition_directories import make_partition_directories
@@ -73,7 +74,7 @@ class _Owner:
         return self._topic._owner.topics.erasures.pending(self._topic.id, index)
 
 
-class Topic:
+class Topic(ProcessBound):
     """A named set of partitions. Safe to share between threads."""
 
     def __init__(
@@ -153,9 +154,7 @@ class Topic:
         from merkql.storage.eraser import Reason
         from merkql.storage.erasure import find_key
 
-        if not isinstance(key, (bytes, str)):
-            raise TypeError(f"a key is bytes or str, not {key!r}")
-        wanted = key.encode() if isinstance(key, str) else key
+        wanted = as_key(key)
         partitions, said = range(len(self._partitions)), Reason(by, reason)
         self._check_erasable()
         searched = {i: self._partitions[i].find_key(wanted) for i in partitions}

@@ -344,7 +344,7 @@ class TopicTable:
         """Whether the topic is known to be unchanged by other processes."""
         if self._engine.read_only:
             return topic._is_current()
-        return self._seen is not None and self._engine.topics_version == self._seen[0]
+        return self._seen is not None and self._version() == self._seen[0]
 
     def _forget(self, topic: Topic | None) -> None:
         """Another process deleted the topic: close its files, as their names may be reused."""
@@ -367,11 +367,18 @@ class TopicTable:
 
     def _look(self) -> None:
         """``refresh`` for a holder of the lock. Cost: one small read if nothing changed."""
-        seen = self._signature(self._engine.topics_version)
+        seen = self._signature(self._version())
         if seen is not None and seen == self._seen:
             return
         self._find()
         self._seen = seen
+
+    def _version(self) -> int | None:
+        try:
+            return self._engine.topics_version
+        except OSError:
+            self._engine.check_open()  # its file is closed with the broker
+            raise
 
     def _signature(self, version: int | None) -> tuple[int, int] | None:
         """A value that changes with the topics: their version, and the directory's time."""

@@ -5,15 +5,18 @@ Every refusal names the thing and the way out; nothing is written and nothing is
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,8 @@ from merkql import (
     OffsetOutOfRangeError,
     ProducerRecord,
     ReadOnlyError,
+    Record,
+    RecordMetadata,
     RecordTooLargeError,
     RetentionConfig,
     TopicExistsError,
@@ -131,6 +136,9 @@ CASES[24] = lambda broker: broker.producer().flush(-1)
 CASES[25] = lambda broker: broker.producer().flush("x")  # type: ignore[arg-type]
 CASES[26] = lambda broker: broker.producer().flush(math.nan)
 
+CASES[27] = lambda broker: Record("t", 0, 1.5, 0, None, None)  # type: ignore[arg-type]
+CASES[28] = lambda broker: RecordMetadata("t", 0, 1 << 63, 0)
+
 # Names
 creates(30, "..")
 creates(31, "a/b")
@@ -189,6 +197,12 @@ for number, given in ((83, 5), (84, [{}])):
     CASES[number] = lambda broker, given=given: (  # type: ignore[misc]
         broker.topic("t").partition(0).prove_range(0, 1).verify(given)
     )
+
+reads(85, "salts", "0", 1)
+reads(86, "salts", 0, 2)
+reads(87, "verify", 5)
+reads(88, "evidence", 0, 1, b"evidence.zip")
+reads(89, "keep", 5)
 
 
 @case(78)
@@ -362,7 +376,8 @@ def test_100_after_close(tmp_path: Path) -> None:
     broker = Broker.open(tmp_path)
     producer, consumer = broker.producer(), broker.consumer("g")
     producer.send("t", b"x")
-    partition = broker.topic("t").partition(0)
+    topic = broker.topic("t")
+    partition = topic.partition(0)
     broker.close()
     refusal(100, lambda: producer.send("t", b"x"))
     for work in (
@@ -371,9 +386,27 @@ def test_100_after_close(tmp_path: Path) -> None:
         broker.producer,
         consumer.poll,
         lambda: partition.read(0),
+        lambda: partition.read_range(0, 1),
+        lambda: partition.fetch(0),
+        partition.root,
+        lambda: partition.proof(0),
+        lambda: partition.end_offset,
+        lambda: partition.start_offset,
+        partition.verify,
+        partition.salvage,
+        partition.compact,
+        lambda: partition.offset_for_timestamp(0),
+        partition.checkpoints,
+        lambda: topic.alter(durability="disk"),
+        lambda: topic.add_partitions(2),
         lambda: broker.create_topic("n"),
         lambda: broker.ensure_topic("t"),
+        lambda: broker.delete_topic("t"),
+        broker.groups,
+        broker.apply_retention,
         broker.__enter__,
+        producer.__enter__,
+        consumer.__enter__,
     ):
         with pytest.raises(ClosedError):
             work()
@@ -385,6 +418,19 @@ def test_101_config_with_options(tmp_path: Path) -> None:
     refusal(103, lambda: BrokerConfig(tmp_path, default_partitions=0))
     refusal(104, lambda: BrokerConfig(5))  # type: ignore[arg-type]
     refusal(106, lambda: Broker("./events"))  # type: ignore[arg-type]
+
+
+def test_107_copies(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        delivery = producer.send_nowait("t", b"x")
+        topic = broker.topic("t")
+        ours = (broker, producer, delivery, topic, topic.partition(0), broker.consumer("g"))
+        for one in ours:
+            refusal(107, partial(pickle.dumps, one))
+            refusal(107, partial(copy.copy, one))
+            refusal(107, partial(copy.deepcopy, one))
+        assert delivery.result(20).offset == 0
 
 
 def test_105_names_that_differ_by_case_only_on_a_folding_file_system(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import glob
 import itertools
 import logging
 import os
 import shutil
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -692,3 +694,56 @@ def test_a_disk_that_was_gone_left_senders_waiting_and_tracebacks_of_a_thread(
             with pytest.raises(OSError, match="Input/output"):
                 broker.create_topic("u")
         assert producer.send("t", b"after").offset == 1
+
+
+def test_a_copy_of_a_broker_that_was_dropped_closed_the_broker(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        with pytest.raises(TypeError, match="a Broker cannot be pickled or copied"):
+            copy.copy(broker)
+        gc.collect()
+        assert broker.producer().send("t", b"x").offset == 0
+
+
+def test_verifying_while_and_after_another_thread_closes_was_a_bad_file_descriptor(
+    tmp_path: Path,
+) -> None:
+    """Whatever a close comes in between of, what is told is that the broker is closed."""
+    calls: list[Callable[[Broker, Partition], object]] = [
+        lambda _, partition: partition.verify(),
+        lambda _, partition: partition.proof(0),
+        lambda broker, _: broker.topic("t"),
+        lambda broker, _: broker.topics(),
+    ]
+    for number, call in enumerate(calls * 3):
+        broker = Broker.open(tmp_path / str(number), default_durability="disk")
+        broker.producer().send("t", b"x")
+        partition = broker.topic("t").partition(0)
+        begun, told = threading.Event(), []
+
+        def until_closed() -> None:
+            while True:
+                try:
+                    call(broker, partition)  # noqa: B023 - joined below
+                except Exception as error:
+                    told.append(error)  # noqa: B023
+                    return
+                begun.set()  # noqa: B023
+
+        thread = threading.Thread(target=until_closed)
+        thread.start()
+        assert begun.wait(20)
+        broker.close()
+        thread.join(20)
+        assert [type(error) for error in told] == [ClosedError]
+
+
+def test_producers_and_deliveries_did_not_say_what_they_are(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        producer = broker.producer()
+        delivery = producer.send_nowait("t", b"x")
+        assert repr(delivery) in ("<Delivery to t/0, on its way>", "<Delivery to t/0, durable>")
+        delivery.result(20)
+        assert repr(delivery) == "<Delivery to t/0, durable>"
+        assert repr(producer) == f"<Producer of <Broker of {tmp_path}>>"
+        producer.close()
+        assert repr(producer) == f"<Producer of <Broker of {tmp_path}>, closed>"

@@ -28,16 +28,16 @@ cdef class Record:
     __match_args__ = ("topic", "partition", "offset", "timestamp_ms", "key", "value", "headers")
 
     def __init__(
-        self, object topic, int partition, long long offset, long long timestamp_ms,
+        self, object topic, object partition, object offset, object timestamp_ms,
         bytes key, bytes value, object headers=(), *, bint erased=False,
     ):
         if erased and (key is not None or value is not None or headers):
             raise ValueError("a record that is erased has no key, value or headers")
         self.topic = _exact_topic(topic)
-        self.partition = partition
+        self.partition = _exact_int(partition, 32, "partition")
         self.erased = erased
-        self.offset = offset
-        self.timestamp_ms = timestamp_ms
+        self.offset = _exact_int(offset, 64, "offset")
+        self.timestamp_ms = _exact_int(timestamp_ms, 64, "timestamp_ms")
         self.key = key
         self.value = value
         self.headers = exact_headers(headers)
@@ -94,11 +94,11 @@ cdef class RecordMetadata:
 
     __match_args__ = ("topic", "partition", "offset", "timestamp_ms")
 
-    def __init__(self, object topic, int partition, long long offset, long long timestamp_ms):
+    def __init__(self, object topic, object partition, object offset, object timestamp_ms):
         self.topic = _exact_topic(topic)
-        self.partition = partition
-        self.offset = offset
-        self.timestamp_ms = timestamp_ms
+        self.partition = _exact_int(partition, 32, "partition")
+        self.offset = _exact_int(offset, 64, "offset")
+        self.timestamp_ms = _exact_int(timestamp_ms, 64, "timestamp_ms")
 
     def __eq__(self, other):
         cdef RecordMetadata that
@@ -238,6 +238,19 @@ cdef object _exact_partition(object given):
     if not 0 <= given <= 0x7FFFFFFF:
         raise ValueError(f"partition must be between 0 and 2147483647, not {given}")
     return int(given)
+
+
+cdef long long _exact_int(object given, int bits, str field) except? -1:
+    cdef long long value
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise TypeError(f"{field} must be int, not {type(given).__name__}")
+    try:
+        value = given
+        if bits == 64 or value == <int>value:
+            return value
+    except OverflowError:
+        pass
+    raise ValueError(f"{field} must fit in {bits} bits, not {given}")
 
 
 cdef long long exact_timestamp(object given) except? -1:

@@ -1,10 +1,10 @@
-"""How a directory is opened, and what the engine needs of its opener."""
+"""How a directory is opened, what the engine needs of its opener, and what stays with that."""
 
 from __future__ import annotations
 
 import resource
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, SupportsIndex
 
 if TYPE_CHECKING:
     from merkql.storage.eraser import Eraser
@@ -37,6 +37,21 @@ class Access(NamedTuple):
     read_only: bool = False
     exclusive: bool = False  # keep the writer role until closed
     timeout_s: float = 30.0  # for another process to release the writer role
+
+
+class ProcessBound:
+    """The base of what holds locks and open files: it can be neither pickled nor copied.
+
+    A copy that is dropped would end the original.
+    """
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied: it belongs to the process that "
+            "opened the directory; open that again where you need it"
+        )
 
 
 def open_files_limit() -> int:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 from merkql._core.record import Record
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, again
 from merkql.storage import retention as retaining
-from merkql.storage.arguments import check_offset, check_positive, check_range
+from merkql.storage.arguments import (
+    check_callback,
+    check_kind,
+    check_offset,
+    check_path,
+    check_positive,
+    check_range,
+)
 from merkql.storage.fetching import (
     FETCH_BYTES,
     UNLIMITED,
@@ -171,11 +178,16 @@ class Partition(PartitionAccess):
     def salts(self, first: int, stop: int) -> bytes:
         """The salts of the records from ``first`` up to ``stop``, 16 bytes each.
 
-        Zeros for erased records; empty if the topic is not erasable.
+        Zeros for erased records; empty if the topic is not erasable. Raises
+        ``OffsetOutOfRangeError`` for a ``stop`` past the end.
         """
         from merkql.storage.salts import read_salts
 
+        check_range(first, stop, "first")
+
         def read(log: AnyLog) -> bytes:
+            if stop > log.end_offset:
+                raise OffsetOutOfRangeError(stop, 0, log.end_offset)
             return read_salts(log.pool, log.tree.directory, first, stop) if log.has_salts else b""
 
         return self._with_log(read)
@@ -189,6 +201,7 @@ class Partition(PartitionAccess):
         """
         from merkql.storage.collecting import absolute, write_bundle
 
+        check_path(path, "path")
         self.prove_range(first, stop)  # refuses what is not there, before anything is done
         log, place = self._owner.open_log(self.index), (first, stop)
         return self._with_segments(log, lambda log: write_bundle(self, log, place, absolute(path)))
@@ -233,10 +246,14 @@ class Partition(PartitionAccess):
         """
         from merkql.transparency.publisher import publish
 
+        check_path(path, "path")
         return self._with_log(lambda log: publish(log, os.path.abspath(path)))
 
     def keep(self, checkpoint: KeptCheckpoint) -> None:
         """Store cosignatures and timestamps that one of ``checkpoints()`` got since; durable."""
+        from merkql.storage.history import KeptCheckpoint
+
+        check_kind(checkpoint, "checkpoint", KeptCheckpoint)
         self._owner.checkpointer.keep(self._writable(), checkpoint)
 
     def find(self, leaf_hash: bytes) -> int | None:
@@ -300,6 +317,7 @@ class Partition(PartitionAccess):
         from merkql.storage.erasure_check import check_erased
         from merkql.storage.history import verify_kept
 
+        check_callback(progress, "progress")
         logged = self._owner.erased(self.index) - self._owner.being_erased(self.index)
         report = self._verify(progress)
         self._with_log(verify_kept)

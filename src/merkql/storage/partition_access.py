@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
 from merkql.storage import retention as retaining
+from merkql.storage.access import ProcessBound
 from merkql.storage.arguments import check_offset
 from merkql.storage.gaps import reason_of
 from merkql.storage.index_repair import AnyLog
@@ -24,7 +25,7 @@ RETRIES = 3  # a reader may lose a race with retention, and then looks again
 REWRITES_MAX = 100  # erasures that may overtake one call
 
 
-class PartitionAccess:
+class PartitionAccess(ProcessBound):
     """What all calls on a partition go through."""
 
     def __init__(
