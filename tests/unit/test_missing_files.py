@@ -16,6 +16,7 @@ from merkql import (
     Partition,
     RetentionConfig,
 )
+from merkql.storage.start_file import encode_start
 from support.faulty_files import FullDisk
 
 COUNT = 200
@@ -109,6 +110,26 @@ def test_readers_believed_an_older_tail_page_that_was_put_back(
         assert partition.end_offset == 2 * COUNT
         assert len(partition.read_range(0, 2 * COUNT)) == 2 * COUNT
         partition.verify()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_start_behind_the_end_was_taken_and_offsets_were_given_twice(
+    tmp_path: Path, killed: bool
+) -> None:
+    """As of a start file of another copy: records that retention took were of a longer log."""
+    filled(tmp_path)
+    start = tmp_path / PLACE / "start"
+    start.write_bytes(encode_start(2 * COUNT))
+    if killed:
+        (tmp_path / "clean").unlink()
+    with Broker.open(tmp_path) as broker:
+        with pytest.raises(CorruptionError, match="ends at offset 200 and had ended at 400"):
+            broker.producer().send("t", b"x")
+        assert partition_of(broker).start_offset <= COUNT
+    start.unlink()
+    with Broker.open(tmp_path) as broker:
+        assert broker.producer().send("t", b"x").offset == COUNT
+        assert len(partition_of(broker).read_range(0, COUNT)) == COUNT
 
 
 @pytest.mark.parametrize("read_only", [False, True])

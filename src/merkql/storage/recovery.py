@@ -108,7 +108,10 @@ def _mend(
             is_empty = tail.end_offset == firsts[-1]
             check_last(log, firsts[-1], is_empty=is_empty, end_is_known=trusted is not None)
         _replay(log, tail, sections)
-        _judge(log, tail, promised, in_order=log.settings.durable or trusted is not None)
+        start = log.start_offset if log.settings.durable else 0  # it never passes the end
+        _judge(
+            log, tail, max(promised, start), in_order=log.settings.durable or trusted is not None
+        )
         if start_damage is not None:
             raise start_damage
     except CorruptionError as damage:
@@ -163,7 +166,7 @@ def _remove_segments(log: PartitionLog, segments: list[SealedSegment]) -> None:
 
 def _open_clean(log: PartitionLog, page: TailState, firsts: list[int]) -> bool:
     """Open as the tail page states, if every file has the size it states."""
-    if not firsts or firsts[-1] != page.segment_offset:
+    if not firsts or firsts[-1] != page.segment_offset or log.start_offset > page.end_offset:
         return False
     if len(firsts) > 1 and firsts[1] <= max(log.start_offset, page.start_offset):
         return False  # a removal failed: repeat it now
