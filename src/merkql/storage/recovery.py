@@ -203,19 +203,14 @@ def _missing_salts(log: PartitionLog, end_offset: int) -> CorruptionError | None
 
 def _begin(log: PartitionLog, promised: int, sections: list[Section]) -> None:
     """A partition without a segment: either new, or its segments are lost."""
+    reason = ""
     if promised or (log.start_offset and not sections):
-        log.damage = CorruptionError(
-            layout.segment(log.directory, 0),
-            0,
-            f"no segment is left of a log that ended at offset {max(promised, log.start_offset)}",
-        )
-        logger.error("%s", log.damage)
+        ended = max(promised, log.start_offset)
+        reason = f"no segment is left of a log that ended at offset {ended}"
     elif sections and sections[0].first_offset:
-        log.damage = CorruptionError(
-            layout.segment(log.directory, 0),
-            0,
-            f"no segment is left before offset {sections[0].first_offset}",
-        )
+        reason = f"no segment is left before offset {sections[0].first_offset}"
+    if reason:
+        log.damage = CorruptionError(layout.segment(log.directory, 0), 0, reason)
         logger.error("%s", log.damage)
     log.begin_segment(0)
 
