@@ -7,11 +7,12 @@ import re
 from merkql._core.batch_fields import HEADER_SIZE, peek
 from merkql._core.batch_header import scan
 from merkql.storage.file_pool import FilePool
-from merkql.storage.segment import CHUNK_SIZE
 
 # The leader epoch we write, and the magic byte: bytes 12 to 16 of every batch.
 _SIGNATURE = re.compile(rb"\x00\x00\x00\x00\x02", re.DOTALL)
 _SIGNATURE_POSITION = 12
+_MAGIC = b"\x02"
+CHUNK_SIZE = 1 << 20
 SPARSE_SIZE_MIN = 256 << 20  # larger than any file we write: its holes are skipped
 
 
@@ -32,8 +33,9 @@ def find_whole_batch(
         chunk = pool.read(path, min(CHUNK_SIZE, end - position), position)
         if len(chunk) < HEADER_SIZE:
             return None
-        # A match may overlap the one before it, so step by one byte.
-        at = _SIGNATURE.search(chunk, _SIGNATURE_POSITION)
+        # A match may overlap the one before it, so step by one byte. Zeros, which unused space
+        # mostly is, have no magic byte: that is seen ten times as fast.
+        at = _SIGNATURE.search(chunk, _SIGNATURE_POSITION) if _MAGIC in chunk else None
         while at is not None:
             begin = position + at.start() - _SIGNATURE_POSITION
             found = _whole_batch_at(pool, path, begin, end, offset_min)
@@ -82,7 +84,7 @@ def holds_bytes(pool: FilePool, path: str, position: int, end: int) -> bool:
                 return False
             position = max(position, written)
         chunk = pool.read(path, min(CHUNK_SIZE, end - position), position)
-        if not chunk or chunk.count(0) < len(chunk):
+        if not chunk or chunk != bytes(len(chunk)):
             return bool(chunk)
         position += len(chunk)
     return False

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from merkql._core.batch_header import scan
 from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
+from merkql._core.index_entries import encode_entries
 from merkql.errors import CorruptionError
 from merkql.storage import layout, tail_page
 from merkql.storage.batch_search import find_whole_batch, holds_bytes
@@ -23,8 +24,6 @@ from merkql.storage.offset_index import (
     TIMESTAMP_MIN,
     IndexDamagedError,
     OffsetIndex,
-    encode_entry,
-    running_entries,
 )
 from merkql.storage.partition_log import PartitionLog
 from merkql.storage.segment import (
@@ -377,18 +376,15 @@ def _open_tail(log: PartitionLog, tail: _Tail) -> None:
     if tail.scan_index_count:
         before = OffsetIndex(pool, index_path, tail.scan_index_count)
         largest = before.largest_timestamp_ms()
-    entries = running_entries(tail.batches, 0, largest)
-    content = b"".join(map(encode_entry, entries))
+    content, largest = encode_entries(tail.batches, 0, largest)
     begin = tail.scan_index_count * ENTRY_SIZE
-    count = tail.scan_index_count + len(entries)
+    count = tail.scan_index_count + len(tail.batches)
     if log.damage is None:
         old = pool.read(index_path, len(content), begin) if pool.exists(index_path) else b""
         if old != content:
             logger.info("%s: rebuilt from entry %d on", index_path, tail.scan_index_count)
             pool.write(index_path, content, begin)
         pool.truncate(index_path, count * ENTRY_SIZE)
-    if entries:
-        largest = entries[-1].largest_timestamp_ms
     end = SegmentEnd(tail.end_position, count, largest)
     log.active = ActiveSegment(pool, log.directory, tail.first_offset, end)
     log.checkpoint = (tail.scan_offset, tail.scan_position, tail.scan_index_count)

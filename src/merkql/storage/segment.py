@@ -27,7 +27,7 @@ from merkql.storage.offset_index import (
 from merkql.storage.scanned_index import ScannedIndex
 from merkql.storage.segment_space import AHEAD, set_aside
 
-CHUNK_SIZE = 4 << 20
+CHUNK_SIZE = 1 << 20
 PREALLOCATION_MIN = 64 << 10
 PREALLOCATION_MAX = 8 << 20
 INDEX_PREALLOCATION = 4096
@@ -309,7 +309,7 @@ def look_again(segments: Iterable[SealedSegment]) -> bool:
 class Run(NamedTuple):
     """Consecutive whole batches as read from a segment; the last run of a scan has a verdict."""
 
-    data: memoryview
+    data: memoryview  # valid until the next run is asked for
     position: int  # of data in the file
     batches: list[BatchTuple]  # positions relative to data
     next_offset: int
@@ -331,9 +331,13 @@ def scan_segment(
     """
     end = pool.size(path) if end is None else end
     chunk_size = CHUNK_SIZE
+    buffer = bytearray(max(min(chunk_size, end - position), 0))  # its pages are made only once
     while True:
         size = max(min(chunk_size, end - position), 0)
-        data = memoryview(pool.read(path, size, position))
+        if size <= len(buffer):
+            data = memoryview(buffer)[: pool.read_into(path, memoryview(buffer)[:size], position)]
+        else:
+            data = memoryview(pool.read(path, size, position))
         short = len(data) < size  # the file ends before ``end``: it was truncated
         at_end = short or position + size >= end
         result: ScanResult = scan(data, expected_offset)
