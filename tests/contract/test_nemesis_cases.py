@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from merkql import Broker, CorruptionError
+from support.crashes import crash
 from support.damage import append_garbage, flip_byte, shorten
 from support.log_model import Event, root_of
 
@@ -32,13 +33,7 @@ def write(root: Path, count: int = COUNT, *, close: bool = True, **options: obje
     if close:
         broker.close()
     else:
-        abandon(broker)
-
-
-def abandon(broker: Broker) -> None:
-    """Leave the directory as a process does that dies."""
-    broker._engine.abandon()
-    broker.closed = True
+        crash(broker)
 
 
 def check_all(root: Path, count: int = COUNT) -> None:
@@ -62,7 +57,7 @@ def test_crash_ten_times(tmp_path: Path) -> None:
         for _ in range(100):
             broker.producer().send("t", b"%d" % total)
             total += 1
-        abandon(broker)
+        crash(broker)
     with Broker.open(tmp_path) as broker:
         values = [r.value for r in broker.topic("t").partition(0).read_range(0, total)]
         assert values == [b"%d" % i for i in range(total)]

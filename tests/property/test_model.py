@@ -31,6 +31,7 @@ from merkql import (
     Record,
     RetentionConfig,
 )
+from support.crashes import crash
 from support.log_model import Event
 from support.naive_tree import NaiveTree
 
@@ -110,8 +111,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def crash_and_reopen(self) -> None:
         """As after kill -9: nothing is told to the disk, and nothing acknowledged is lost."""
-        self.broker._engine.abandon()
-        self.broker.closed = True
+        crash(self.broker)
         self.broker = Broker.open(self.root)
 
     @rule(limit=st.one_of(st.none(), st.integers(1, 8)))

@@ -18,6 +18,7 @@ import pytest
 
 from merkql import Broker, ProducerRecord, RetentionConfig
 from merkql.storage.engine import Engine
+from support.crashes import crash
 from support.log_model import Event, root_of
 from support.monitor import MonitorFiles
 
@@ -69,7 +70,7 @@ class Walk:
         for _ in range(count):
             number = self.random.randrange(2)
             if self.random.random() < 0.08:
-                self.leave(number, crash=self.random.random() < 0.5)
+                self.leave(number, dies=self.random.random() < 0.5)
             else:
                 move = self.random.choice(moves)
                 self.steps.append(f"{number}.{move.__name__}")
@@ -84,17 +85,16 @@ class Walk:
         with Broker.open(self.root) as broker:
             self.check(broker)
 
-    def leave(self, number: int, *, crash: bool) -> None:
+    def leave(self, number: int, *, dies: bool) -> None:
         """One goes, by a close or as a kill would have it, and another comes; now and then both."""
         numbers = [0, 1] if self.random.random() < 0.25 else [number]
-        self.steps.append(f"{numbers} {'crash' if crash else 'close'}")
+        self.steps.append(f"{numbers} {'crash' if dies else 'close'}")
         for one in numbers:
-            if crash:
-                self.brokers[one]._engine.abandon()
-                self.brokers[one].closed = True
+            if dies:
+                crash(self.brokers[one])
             else:
                 self.brokers[one].close()
-        if not crash and len(numbers) == 2:
+        if not dies and len(numbers) == 2:
             assert not list((self.root / "wal").iterdir())
         for one in numbers:
             self.brokers[one] = Broker.open(self.root)
@@ -283,8 +283,7 @@ def walk(root: Path, seed: int) -> None:
         raise
     finally:
         for broker in one.brokers:
-            broker._engine.abandon()
-            broker.closed = True
+            crash(broker)
 
 
 @pytest.mark.parametrize("seed", range(4))

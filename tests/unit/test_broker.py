@@ -15,6 +15,7 @@ from merkql import (
     UnknownTopicError,
 )
 from merkql.storage.files import Files
+from support.crashes import crash
 
 
 def test_closing_names_what_is_closed(tmp_path: Path) -> None:
@@ -142,8 +143,7 @@ def test_a_reader_of_a_crashed_writers_directory_sees_what_was_durable(tmp_path:
     broker = Broker.open(tmp_path)
     for turn in range(10):
         broker.producer().send("t", b"%d" % turn)
-    broker._engine.abandon()
-    broker.closed = True
+    crash(broker)
     with Broker.open(tmp_path, read_only=True) as reader:
         assert len(reader.topic("t").partition(0).read_range(0, 10)) == 10
 

@@ -23,6 +23,7 @@ from merkql import (
 )
 from merkql.storage import directory
 from merkql.storage.files import Files
+from support.crashes import crash as crash_broker
 
 
 class Unwritable(Files):
@@ -89,8 +90,7 @@ def crash(path: Path, count: int = 1) -> None:
     broker = Broker.open(path)
     for _ in range(count):
         broker.producer().send("t", b"late", partition=1)
-    broker._engine.abandon()
-    broker.closed = True
+    crash_broker(broker)
 
 
 REFUSALS = [(errno.EACCES, PermissionError), (errno.EPERM, PermissionError), (errno.EROFS, OSError)]
@@ -193,8 +193,7 @@ def test_a_missing_write_ahead_log_after_a_crash_was_a_bare_error(data: Path) ->
 
 def test_without_topics_there_was_nothing_in_a_missing_write_ahead_log(tmp_path: Path) -> None:
     broker = Broker.open(tmp_path)
-    broker._engine.abandon()
-    broker.closed = True
+    crash_broker(broker)
     os.rmdir(tmp_path / "wal")
     with Broker.open(tmp_path) as again:
         assert again.producer().send("t", b"x").offset == 0
@@ -434,7 +433,6 @@ def test_two_processes_that_make_a_directory_at_once_make_one_log(
             assert other._engine.info.log_id == broker._engine.info.log_id
             assert other.producer().send("t", b"the other's").offset == 0
     broker.producer().send("t", b"acknowledged")
-    broker._engine.abandon()
-    broker.closed = True
+    crash_broker(broker)
     with Broker.open(tmp_path / "data") as again:
         assert again.topic("t").partition(0).read(1).value == b"acknowledged"

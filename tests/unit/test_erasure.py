@@ -24,6 +24,7 @@ from merkql import (
 from merkql.proof import ProofError
 from merkql.storage import erasure, layout
 from support.crash_oracle import find_bytes
+from support.crashes import crash
 from support.damage import append_garbage, flip_byte
 
 LOG = "__erasures"
@@ -395,8 +396,7 @@ def test_an_erasure_cut_short_is_finished_at_the_next_open(
         finished = False
     assert finished == (not Path(layout.erasing(root_path(broker))).exists())
     monkeypatch.undo()
-    broker._engine.abandon()
-    broker.closed = True
+    crash(broker)
     with Broker.open(tmp_path / "log") as broker:
         partition = broker.topic("t").partition(0)
         assert not find_bytes(root_path(broker), needles)
@@ -429,6 +429,17 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, broker: Broker, step: int) -> Non
     monkeypatch.setattr(erasure.Erasure, "carry_out", begin)
 
 
+def leave_an_erasure_to_finish(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """A log of which record 3 is to be erased, and whose broker died before it was."""
+    broker = Broker.open(directory)
+    partition = fill(broker)
+    cut_short(monkeypatch, broker, 0)
+    with pytest.raises(OSError, match="Input/output"):
+        partition.erase(3)
+    monkeypatch.undo()
+    crash(broker)
+
+
 def test_the_next_erasure_finishes_one_that_failed(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,14 +463,7 @@ def test_the_next_erasure_finishes_one_that_failed(
 def test_a_damaged_note_of_what_is_being_erased_is_told_and_reading_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker = Broker.open(tmp_path / "log")
-    partition = fill(broker)
-    cut_short(monkeypatch, broker, 0)
-    with pytest.raises(OSError, match="Input/output"):
-        partition.erase(3)
-    monkeypatch.undo()
-    broker._engine.abandon()
-    broker.closed = True
+    leave_an_erasure_to_finish(monkeypatch, tmp_path / "log")
     append_garbage(tmp_path / "log" / "erasing", b"x")
     with pytest.raises(CorruptionError, match=r"erasing.*erase again"):
         Broker.open(tmp_path / "log")
@@ -494,14 +498,7 @@ def test_another_broker_and_a_reader_see_at_once_what_was_erased(tmp_path: Path)
 def test_a_topic_deleted_with_an_erasure_to_finish_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broker = Broker.open(tmp_path / "log")
-    partition = fill(broker)
-    cut_short(monkeypatch, broker, 0)
-    with pytest.raises(OSError, match="Input/output"):
-        partition.erase(3)
-    monkeypatch.undo()
-    broker._engine.abandon()
-    broker.closed = True
+    leave_an_erasure_to_finish(monkeypatch, tmp_path / "log")
     shutil.rmtree(tmp_path / "log" / "topics" / "t")
     with Broker.open(tmp_path / "log") as broker:
         with pytest.raises(UnknownTopicError):

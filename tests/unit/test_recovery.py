@@ -12,6 +12,7 @@ import pytest
 from merkql import Broker, BrokerConfig, CorruptionError, RetentionConfig
 from merkql.storage import maintenance
 from merkql.storage.files import Files
+from support.crashes import crash
 from support.damage import append_garbage, flip_byte, shorten
 
 PARTITION = Path("topics/t/0")
@@ -21,11 +22,6 @@ SEGMENT = PARTITION / "00000000000000000000.log"
 @pytest.fixture(autouse=True)
 def no_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance.Maintenance, "wake", lambda self: None)
-
-
-def crash(broker: Broker) -> None:
-    broker._engine.abandon()
-    broker.closed = True
 
 
 def write(root: Path, values: list[bytes], *, close: bool = False, **options: object) -> None:

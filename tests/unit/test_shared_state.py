@@ -15,6 +15,7 @@ from merkql import Broker, BrokerConfig, WriterFailedError
 from merkql.storage import layout, shared_state
 from merkql.storage.files import Files
 from merkql.storage.shared_state import SharedState, SharedStateFile, WalFileState
+from support.crashes import crash
 from support.faulty_files import FaultyFiles
 
 Pair = tuple[Broker, Broker]
@@ -33,11 +34,6 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 def send(broker: Broker) -> int:
     return broker.producer().send("t", b"x" * 100).offset
-
-
-def crash(broker: Broker) -> None:
-    broker._engine.abandon()
-    broker.closed = True
 
 
 def state_path(broker: Broker) -> Path:

@@ -16,6 +16,7 @@ from merkql.storage.maintenance import sync_segments
 from merkql.storage.segment_space import AHEAD, held_in_size, set_aside
 from merkql.storage.wal import LEFT_FILES_MAX
 from support.command import wait_until
+from support.crashes import crash
 from support.monitor import MonitorFiles
 
 Pair = tuple[Broker, Broker]
@@ -34,12 +35,6 @@ def pair(files: MonitorFiles, tmp_path: Path) -> Iterator[Pair]:
     with Broker.open(tmp_path) as one, Broker.open(tmp_path) as other:
         yield one, other
     assert not files.broken
-
-
-def crash(broker: Broker) -> None:
-    """What a kill leaves: nothing is told to the disk, the kernel frees the locks."""
-    broker._engine.abandon()
-    broker.closed = True
 
 
 def send(broker: Broker, *values: bytes, topic: str = "t", partition: int = 0) -> list[int]:
