@@ -139,3 +139,19 @@ def test_every_public_name_is_documented(name: str) -> None:
         if not inspect.getdoc(made)
     ]
     assert not bare, f"without a docstring: {', '.join(bare)}"
+
+
+def test_a_user_could_call_what_only_a_leader_may_call() -> None:
+    """`Topic.apply_retention` took no lock: beside a writer, segments were missing by dozens."""
+    public = {name for name in dir(merkql.Topic) if not name.startswith("_")}
+    assert public == {
+        "erase_key",
+        "add_partitions",
+        "alter",
+        "config",
+        "directory",
+        "partition",
+        "partition_count",
+        "partitions",
+        "retention",
+    }
