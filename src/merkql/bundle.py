@@ -1,7 +1,7 @@
 """Evidence bundles: one zip file with all that an outsider needs to check some records.
 
-Packs given files and unpacks them; the same input gives the same bytes. Opens no files but this
-package's own. Format: docs/formats/evidence.md.
+Writes given members piece by piece and unpacks them; the same input gives the same bytes. Opens no
+files but this package's own. Format: docs/formats/evidence.md.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable
+from typing import Protocol
 
-from merkql.proof import ProofError, judge
+from merkql.proof import ProofError
 
 RANGE, RECORDS, ENTRIES = "range.json", "records.jsonl", "entries.txt"
 CHECKPOINT, TIMESTAMP = "checkpoint.txt", "checkpoint-{}.tsr"
@@ -58,24 +59,47 @@ That what was recorded is true. That nothing else was recorded elsewhere. Who se
 """
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """A zip archive of the files and the programs that check them; deterministic.
+class Writable(Protocol):
+    """What is needed of a file; it must be seekable."""
 
-    Raises ``ProofError`` unless the proof holds.
+    def write(self, data: bytes, /) -> int:
+        """How many of the bytes were written: all."""
+
+    def flush(self) -> None:
+        """Flush buffers."""
+
+    def close(self) -> None:
+        """Never called: the caller closes its file."""
+
+
+def write(target: Writable, members: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    """Write a zip archive of the members and the programs that check them to an empty file.
+
+    Each member is an iterable of chunks, written as they come; one without chunks is left out.
     """
     import zipfile  # both slow to import and needed only here
     from importlib import resources
 
-    judge([files[name] for name in EVIDENCE if name in files], (), ())
-    package = resources.files("merkql")
-    tools = {name: package.joinpath(name).read_bytes() for name in _TOOLS}
-    target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in (*files.items(), *tools.items()):
+
+        def add(name: str, pieces: Iterable[bytes]) -> None:
+            following = iter(pieces)
+            piece = next(following, None)
+            if piece is None:
+                return
             member = zipfile.ZipInfo(name, _EPOCH)
             member.create_system, member.external_attr = 3, _MODE
-            archive.writestr(member, content)
-    return target.getvalue()
+            # Only the sizes of these two are not known before they are written.
+            with archive.open(member, "w", force_zip64=name in (RECORDS, ENTRIES)) as file:
+                while piece is not None:
+                    file.write(piece)
+                    piece = next(following, None)
+
+        for name, pieces in members:
+            add(name, pieces)
+        package = resources.files("merkql")
+        for name in _TOOLS:
+            add(name, [package.joinpath(name).read_bytes()])
 
 
 def unpack(data: bytes) -> dict[str, bytes]:

@@ -14,7 +14,8 @@ from merkql._core.leaf import record_leaf_hashes
 from merkql._core.root_paths import root_from_range
 from merkql.errors import OffsetOutOfRangeError, UnprovenRecordError
 from merkql.proof import ProofError
-from merkql.storage.tree_space import NO_SALT, SALT_SIZE
+from merkql.storage.salts import with_salts
+from merkql.storage.tree_space import SALT_SIZE
 from merkql.transparency.note import parse_note
 from merkql.transparency.policy import Policy
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from merkql.storage.partition import Partition
 
 HASH_SIZE = 32
-RETRIES = 10  # erasures that may overtake one fetch
 
 
 class Checkpoint(Protocol):
@@ -95,10 +95,10 @@ class ProvedReading:
         room = state.trusted.size - offset
         if room <= 0:
             return []
-        records = _fetched(partition, offset, min(max_records, room), max_bytes)
+        records, salts = with_salts(partition, offset, min(max_records, room), max_bytes)
         while records and records[-1].offset >= state.trusted.size:
             records.pop()  # fetched in the place of control batches
-        return _proved(partition, records, state.trusted)
+        return _proved(partition, records, salts, state.trusted)
 
     def _look_for_more(self, partition: Partition, offset: int, state: _State) -> None:
         """Trust the newest checkpoint, if it is consistent with the one trusted so far."""
@@ -136,24 +136,6 @@ class ProvedReading:
             raise _unproven(partition, offset, f"its newest checkpoint is not accepted: {reason}")
         state.refused = newest.note  # it may still get the signatures it lacks
         return None
-
-
-def _fetched(partition: Partition, offset: int, max_records: int, max_bytes: int) -> list[Record]:
-    """Fetch records, again if an erasure destroyed salts meanwhile: the two must match."""
-    records: list[Record] = []
-    for _ in range(RETRIES):
-        records = partition.fetch(offset, max_records=max_records, max_bytes=max_bytes)
-        if not records:
-            break
-        first = records[0].offset
-        salts = partition.salts(first, records[-1].offset + 1)
-        if NO_SALT not in salts or not any(
-            salts.startswith(NO_SALT, (one.offset - first) * SALT_SIZE)
-            for one in records
-            if not one.erased
-        ):
-            break
-    return records
 
 
 def _accepted(partition: Partition, policy: Policy, kept: KeptCheckpoint) -> Trusted:
@@ -197,12 +179,18 @@ def _check_goes_on(partition: Partition, offset: int, known: Trusted, found: Tru
         raise _unproven(partition, offset, reason) from None
 
 
-def _proved(partition: Partition, records: list[Record], trusted: Trusted) -> list[Record]:
-    """The records before the first unproved one; raises if that is the first of all."""
+def _proved(
+    partition: Partition, records: list[Record], salts: bytes, trusted: Trusted
+) -> list[Record]:
+    """The records before the first unproved one; raises if that is the first of all.
+
+    ``salts`` were read with the records: read again, one may have been destroyed by an erasure.
+    """
     begin = 0
     while begin < len(records):
         run = _run(records, begin)
-        count = _proved_count(partition, run, trusted)
+        at = (run[0].offset - records[0].offset) * SALT_SIZE
+        count = _proved_count(partition, run, salts[at : at + len(run) * SALT_SIZE], trusted)
         begin += count
         if count == len(run):
             continue
@@ -222,9 +210,11 @@ def _run(records: Sequence[Record], begin: int) -> list[Record]:
     return list(records[begin:stop])
 
 
-def _proved_count(partition: Partition, run: Sequence[Record], trusted: Trusted) -> int:
+def _proved_count(
+    partition: Partition, run: Sequence[Record], salts: bytes, trusted: Trusted
+) -> int:
     """How many of the records, counted from the first, are in the trusted tree."""
-    leaves = _leaves(partition, run, trusted)
+    leaves = _leaves(partition, run, salts, trusted)
 
     def holds(count: int) -> bool:
         first = run[0].offset
@@ -249,10 +239,9 @@ def _largest(holds: Callable[[int], bool], high: int) -> int:
     return low
 
 
-def _leaves(partition: Partition, run: Sequence[Record], trusted: Trusted) -> bytes:
+def _leaves(partition: Partition, run: Sequence[Record], salts: bytes, trusted: Trusted) -> bytes:
     """The leaf hashes of records as they were read; for erased ones, from the tree."""
-    first = run[0].offset
-    leaves = bytearray(record_leaf_hashes(run, partition.salts(first, first + len(run))))
+    leaves = bytearray(record_leaf_hashes(run, salts))
     for at, record in enumerate(run):
         if record.erased:
             leaf = _leaf_of_erased(partition, record, trusted)

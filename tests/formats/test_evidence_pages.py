@@ -18,7 +18,7 @@ from merkql._core.merkle import inclusion_path
 from merkql.proof import judge, parse_checkpoint
 from merkql.proofs import Proof, RangeProof, checkpoint_text, record_to_json
 from merkql.storage.evidence import range_path
-from support.evidence import Signer
+from support.evidence import Signer, packed
 
 PAGES = Path(__file__).parents[2] / "docs" / "formats"
 ORIGIN = "example.org/events/orders/0"
@@ -70,7 +70,7 @@ def test_the_evidence_on_the_pages_is_good() -> None:
     verdict = judge(files, (), [KEY.key, WITNESS.key])
     assert verdict["not_shown"] == []
     assert verdict["proved"][0].startswith("records 1 to 2 of the 3")
-    archive = bundle.pack(dict(zip(bundle.EVIDENCE, files, strict=True)))
+    archive = packed(dict(zip(bundle.EVIDENCE, files, strict=True)))
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         listed = members.namelist()
     page = (PAGES / "evidence.md").read_text(encoding="utf-8")

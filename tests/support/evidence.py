@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from merkql import bundle
 from merkql.proof import root_from_range
 from merkql.proofs import ConsistencyProof, Proof, RangeProof, SavedRecord, record_to_json
 from support.naive_tree import NaiveTree, leaf
@@ -120,3 +122,10 @@ def flipped(data: bytes) -> Iterator[bytes]:
         copy = bytearray(data)
         copy[bit // 8] ^= 1 << bit % 8
         yield bytes(copy)
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """The archive of these members."""
+    target = io.BytesIO()
+    bundle.write(target, ((name, [content]) for name, content in files.items()))
+    return target.getvalue()

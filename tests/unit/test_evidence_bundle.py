@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -14,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merkql import Broker, OffsetOutOfRangeError, RetentionConfig
-from merkql.bundle import CHECKPOINT, ENTRIES, EVIDENCE, RANGE, RECORDS, pack, unpack
+from merkql import Broker, CorruptionError, OffsetOutOfRangeError, RetentionConfig
+from merkql.bundle import CHECKPOINT, ENTRIES, EVIDENCE, RANGE, RECORDS, unpack
 from merkql.proof import ProofError, judge
 from merkql.transparency.key_file import read_key, write_key
 from merkql.transparency.note import SigningKey
-from support import evidence
+from support import children, evidence
+from support.damage import flip_byte
 
 FILES = dict(zip((RANGE, RECORDS, ENTRIES, CHECKPOINT), evidence.bundle_files(), strict=True))
 
@@ -134,10 +137,138 @@ def test_the_page_in_the_documents_is_the_one_in_the_archives() -> None:
     assert b"://" not in page.replace(b"http-equiv", b"")  # it asks nobody for anything
 
 
-def test_evidence_that_proves_nothing_is_not_packed() -> None:
-    assert unpack(pack(FILES)) == FILES
-    with pytest.raises(ProofError):
-        pack(FILES | {ENTRIES: FILES[ENTRIES][:-1]})
+@pytest.mark.parametrize(("name", "at"), [("h00", 32 * 30), ("h04", 0)])
+def test_evidence_that_proves_nothing_is_not_written(tmp_path: Path, name: str, at: int) -> None:
+    """By who only reads: a writer makes damaged hashes again."""
+    with Broker.open(tmp_path / "log") as broker:
+        fill(broker)
+    flip_byte(tmp_path / "log" / "topics" / "audit" / "0" / "tree" / name, at)
+    with (
+        Broker.open(tmp_path / "log", read_only=True) as reader,
+        pytest.raises(CorruptionError),
+    ):
+        reader.topic("audit").partition(0).evidence(20, 50, tmp_path / "evidence.zip")
+    assert os.listdir(tmp_path) == ["log"]
+
+
+def test_a_record_that_is_not_the_one_that_was_signed_is_no_evidence(tmp_path: Path) -> None:
+    """A salt was changed: the record reads well, and leads to no leaf of the tree."""
+    with Broker.open(tmp_path / "log") as broker:
+        broker.create_topic("audit", erasable=True)
+        fill(broker)
+    flip_byte(tmp_path / "log" / "topics" / "audit" / "0" / "tree" / "salts", 16 * 30)
+    with Broker.open(tmp_path / "log") as broker:
+        partition = broker.topic("audit").partition(0)
+        partition.evidence(0, 30, tmp_path / "before.zip")
+        with pytest.raises(CorruptionError, match="leaf of offset 30 is not that of its record"):
+            partition.evidence(0, 50, tmp_path / "evidence.zip")
+    assert sorted(os.listdir(tmp_path)) == ["before.zip", "log"]
+
+
+def test_erased_records_leave_their_entries(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        broker.create_topic("audit", erasable=True)
+        fill(broker)
+        partition = broker.topic("audit").partition(0)
+        root = partition.root()
+        partition.evidence(10, 20, tmp_path / "before.zip")
+        partition.erase(12, 13, 19, 49)
+        partition.evidence(10, 20, tmp_path / "after.zip")
+        before, after = (
+            unpack((tmp_path / name).read_bytes()) for name in ("before.zip", "after.zip")
+        )
+        assert after[ENTRIES] == before[ENTRIES]  # of each its 49 bytes, of erased ones too
+        assert after[RANGE] == before[RANGE]
+        lines = before[RECORDS].splitlines(keepends=True)
+        assert after[RECORDS] == b"".join(lines[at] for at in range(10) if at not in (2, 3, 9))
+        said = "what 3 of these records say: it was not given"
+        assert said in judge(list(after.values()), [root], ())["not_shown"]
+        judge([*after.values(), lines[2]], [root], ())  # who has record and salt can still show it
+        readme = zipfile.ZipFile(tmp_path / "after.zip").read("README.txt")
+        assert b"10 records stand at offset 10 to 19" in readme
+        assert b"3 of which are gone from it, but for their entries" in readme
+        partition.erase(*range(10, 20))
+        partition.evidence(10, 20, tmp_path / "none.zip")
+        none = unpack((tmp_path / "none.zip").read_bytes())
+        assert RECORDS not in none
+        assert none[ENTRIES] == before[ENTRIES]
+        judge(list(none.values()), [root], ())
+
+
+def test_an_eraser_beside_it_leaves_evidence_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erased between any two reads: a record is shown with its salt, or as one that is gone."""
+    from merkql.storage.partition import Partition
+
+    with Broker.temporary() as broker:
+        broker.create_topic("audit", erasable=True, segment_bytes=4096)
+        fill(broker, 60)
+        partition = broker.topic("audit").partition(0)
+        root, left = partition.root(), random.Random(1).sample(range(60), 60)
+
+        def erasing(name: str) -> None:
+            call = getattr(Partition, name)
+
+            def erase_before(self, *arguments, **options):  # type: ignore[no-untyped-def]
+                if left and self.topic == "audit":  # and not the log of erasures
+                    partition.erase(left.pop(0))
+                return call(self, *arguments, **options)
+
+            monkeypatch.setattr(Partition, name, erase_before)
+
+        for name in ("fetch", "salts", "entries"):
+            erasing(name)
+        shown = [60]
+        while left:
+            partition.evidence(0, 60, tmp_path / "evidence.zip")
+            files = unpack((tmp_path / "evidence.zip").read_bytes())
+            shown.append(len(files.get(RECORDS, b"").splitlines()))
+            assert len(left) <= shown[-1] < shown[-2]
+            judge(list(files.values()), [root], ())
+        assert len(shown) > 3
+
+
+SIZES = """
+import resource, sys, tempfile
+from merkql import Broker
+
+def peak():
+    shift = 20 if sys.platform == "darwin" else 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> shift
+
+count = int(sys.argv[1])
+with Broker.open(sys.argv[2], default_durability="disk") as broker:
+    for begin in range(0, count, 10_000):
+        broker.producer().send_values("t", [b"%0100d" % n for n in range(begin, begin + 10_000)])
+    partition = broker.topic("t").partition(0)
+    partition.evidence(0, 1000, sys.argv[3])
+    before = peak()
+    partition.evidence(0, count, sys.argv[3])
+    print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_records_take_no_more_memory_than_a_thousand(tmp_path: Path) -> None:
+    grown = int(children.run(SIZES, 200_000, tmp_path / "log", tmp_path / "zip", timeout=600))
+    assert (tmp_path / "zip").stat().st_size > 70 << 20
+    assert grown < 24, f"{grown} MiB more than for a thousand records"
+
+
+def test_evidence_is_made_piece_by_piece(tmp_path: Path) -> None:
+    with Broker.temporary() as broker:
+        broker.producer().send_values("t", [b"%d" % n + b"." * 20_000 for n in range(800)])
+        partition = broker.topic("t").partition(0)
+        partition.evidence(0, 10, tmp_path / "evidence.zip")  # what is loaded at the first use
+        tracemalloc.start()
+        try:
+            partition.evidence(0, 800, tmp_path / "evidence.zip")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (tmp_path / "evidence.zip").stat().st_size > 20 << 20
+    assert peak < 12 << 20, f"{peak >> 20} MiB"
 
 
 def rezipped(names: list[str], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -150,6 +281,7 @@ def rezipped(names: list[str], compression: int = zipfile.ZIP_STORED) -> bytes:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_archives_that_are_no_bundles() -> None:
+    assert unpack(evidence.packed(FILES)) == FILES
     assert unpack(rezipped([*FILES, "letter.txt"])) == FILES
     for wrong in (
         b"",
@@ -158,7 +290,7 @@ def test_archives_that_are_no_bundles() -> None:
         rezipped([RANGE]),
         rezipped([*FILES, RANGE]),
         rezipped([*FILES], zipfile.ZIP_DEFLATED),
-        pack(FILES)[:-30],
+        evidence.packed(FILES)[:-30],
     ):
         with pytest.raises(ProofError, match="not an evidence bundle"):
             unpack(wrong)
@@ -166,7 +298,7 @@ def test_archives_that_are_no_bundles() -> None:
 
 @given(st.data())
 def test_any_damage_to_an_archive_is_refused_or_does_not_matter(data: st.DataObject) -> None:
-    whole = bytearray(pack(FILES))
+    whole = bytearray(evidence.packed(FILES))
     evidence_end = sum(map(len, FILES.values())) + 1000
     for _ in range(data.draw(st.integers(1, 4))):
         near = st.integers(0, evidence_end) | st.integers(len(whole) - 600, len(whole) - 1)

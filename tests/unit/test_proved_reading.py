@@ -13,6 +13,7 @@ import pytest
 from merkql import Broker, Record, Signer, UnprovenRecordError
 from merkql.proved_reading import Verify
 from merkql.storage.history import KeptCheckpoint
+from merkql.storage.partition import Partition
 from merkql.transparency.checkpoint import parse_checkpoint
 from merkql.transparency.note import SigningKey, parse_note
 from merkql.transparency.policy import Policy
@@ -200,6 +201,45 @@ def test_erasable_records_are_proved_with_their_salts(tmp_path: Path) -> None:
     salts.write_bytes(content)
     records, error = drained(tmp_path / "data", POLICY)
     assert (len(records), "offset 70 is not proved" in error) == (70, True)
+
+
+def test_erased_records_are_handed_out_as_such(tmp_path: Path) -> None:
+    fill(tmp_path / "data", erasable=True)
+    with Broker.open(tmp_path / "data") as broker:
+        broker.topic("t").partition(0).erase(0, 63, 64, 299)
+    records, error = drained(tmp_path / "data", POLICY)
+    assert error == ""
+    assert [one.offset for one in records if one.erased] == [0, 63, 64, 299]
+    assert [one.timestamp_ms for one in records] == list(range(COUNT))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("call", ["fetch", "salts", "prove_range", "proof"])
+def test_a_record_erased_between_two_reads_was_called_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, every: int
+) -> None:
+    """Its salt was read a second time, after it was destroyed."""
+    fill(tmp_path / "data", 60, erasable=True, segment_bytes=4096)
+    with Broker.open(tmp_path / "data") as eraser:
+        partition, calls = eraser.topic("t").partition(0), 0
+        partition.erase(20)
+        original = getattr(Partition, call)
+
+        def erase_before(self, offset, *more, **options):  # type: ignore[no-untyped-def]
+            nonlocal calls
+            if self is not partition and self.topic == "t":
+                calls += 1
+                if calls % every == 0:
+                    partition.erase(offset, min(offset + 3, 59))
+            return original(self, offset, *more, **options)
+
+        monkeypatch.setattr(Partition, call, erase_before)
+        for _ in range(3):
+            records, error = drained(tmp_path / "data", POLICY)
+            assert error == ""
+            assert [one.offset for one in records] == list(range(60))
+            assert all(one.erased or one.value == b"value %04d" % one.offset for one in records)
+        assert calls > every
 
 
 def test_a_partition_without_a_checkpoint_is_not_read(data: Path) -> None:

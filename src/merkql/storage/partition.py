@@ -192,19 +192,33 @@ class Partition(PartitionAccess):
 
         return self._with_log(read)
 
+    def entries(self, first: int, stop: int) -> list[bytes]:
+        """The log entries of the records from ``first`` up to ``stop``, 49 bytes each.
+
+        Without those that retention has removed; erased records have theirs. Raises
+        ``OffsetOutOfRangeError`` for a ``stop`` past the end. Cost: hashes every record.
+        """
+        from merkql.storage.entry_runs import entries_of
+
+        check_range(first, stop)
+        if stop > self.end_offset:
+            raise OffsetOutOfRangeError(stop, self.start_offset, self.end_offset)
+
+        return self._with_log(lambda log: entries_of(log, max(first, self._start_of(log)), stop))
+
     def evidence(self, first: int, stop: int, path: str | os.PathLike[str]) -> RangeProof:
         """Write a zip file that proves the records from ``first`` up to ``stop`` to an outsider.
 
         It holds the records, their log entries and proof, the newest checkpoint that covers them
         (else an unsigned one), programs that check it, and an explanation. Durable when it returns.
-        Raises as ``prove_range`` does. Cost: about four times the records' bytes in memory.
+        Raises as ``prove_range`` does. Cost: 60 µs a small record, and a few MiB of memory.
         """
-        from merkql.storage.collecting import absolute, write_bundle
+        from merkql.storage.collecting import write_bundle
 
         check_path(path, "path")
         self.prove_range(first, stop)  # refuses what is not there, before anything is done
-        log, place = self._owner.open_log(self.index), (first, stop)
-        return self._with_segments(log, lambda log: write_bundle(self, log, place, absolute(path)))
+        log = self._owner.open_log(self.index)
+        return write_bundle(self, log, (first, stop), os.path.abspath(path))
 
     def consistency_proof(self, old: int, new: int | None = None) -> ConsistencyProof:
         """That the tree of ``new`` records begins with the tree of ``old``, unchanged."""

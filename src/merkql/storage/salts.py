@@ -5,12 +5,56 @@ Format: docs/formats/merkle-log.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
+from merkql._core.record import Record
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
 from merkql.storage.tree_space import NO_SALT, SALT_SIZE
+
+RETRIES = 10  # one is enough, unless another process sees an erasure late
+
+
+class Salted(Protocol):
+    """What is needed of a partition."""
+
+    def fetch(self, offset: int, *, max_records: int, max_bytes: int) -> list[Record]:
+        """Some of the records from ``offset`` on."""
+
+    def salts(self, first: int, stop: int) -> bytes:
+        """The salts of these records; empty if the topic is not erasable."""
+
+
+def with_salts(
+    partition: Salted, offset: int, max_records: int, max_bytes: int
+) -> tuple[list[Record], bytes]:
+    """Fetch records, and the salts from the first of them on, consistent with each other.
+
+    An erasure may run meanwhile: a record that was read before it never comes with the zeros that
+    are in its salt's place after it.
+    """
+    records: list[Record] = []
+    salts = b""
+    for _ in range(RETRIES):
+        records = partition.fetch(offset, max_records=max_records, max_bytes=max_bytes)
+        if not records:
+            break
+        first = records[0].offset
+        salts = partition.salts(first, records[-1].offset + 1)
+        settled = _settled_count(records, salts) if NO_SALT in salts else len(records)
+        if settled:
+            return records[:settled], salts
+    return records, salts
+
+
+def _settled_count(records: Sequence[Record], salts: bytes) -> int:
+    first = records[0].offset
+    for count, record in enumerate(records):
+        if not record.erased and salts.startswith(NO_SALT, (record.offset - first) * SALT_SIZE):
+            return count  # erased since it was read: left to the next call
+    return len(records)
 
 
 def read_salts(pool: FilePool, tree_directory: str, first: int, stop: int) -> bytes:
