@@ -22,6 +22,7 @@ from merkql.storage.entries import is_directory, topic_entries
 from merkql.storage.files import remove_leftover, remove_tree, write_file
 from merkql.storage.partition_directories import make_partition_directories
 from merkql.storage.partition_log import PartitionLog
+from merkql.storage.retention import NO_SPACE
 from merkql.storage.shared_state import LivePartition
 from merkql.topic import Topic
 from merkql.topic_config import TopicConfig, encode_topic, read_topic, refuse_ours
@@ -86,10 +87,20 @@ class TopicTable:
         named = not in_wal.isdisjoint(deleted)
         for path in deleted.values():
             remove_tree(self._engine.pool.files, path, keep=named)
-        if named:
-            self._engine.forget_wal()
+        if named and self._empties_wal():
             for path in deleted.values():
                 remove_tree(self._engine.pool.files, path)
+
+    def _empties_wal(self) -> bool:
+        """Empty the WAL; False on a full disk, where it keeps deleted records until later."""
+        try:
+            self._engine.forget_wal()
+        except OSError as error:
+            if error.errno not in NO_SPACE or self._engine.writer.failure is not None:
+                raise
+            logger.warning("%s; the write-ahead log is emptied later", error)
+            return False
+        return True
 
     def logs_of(self, partitions: Iterable[LivePartition]) -> list[PartitionLog]:
         """These partitions, opened, except those whose topic is deleted."""
@@ -213,6 +224,7 @@ class TopicTable:
     def delete(self, name: str) -> None:
         """Remove a topic and every byte of its records; durable when it returns.
 
+        On a disk without a block left, the WAL keeps its last records until it is emptied.
         A topic created under the same name later is another one: old proofs do not apply to it.
         """
         layout.check_name(name, "topic")
@@ -237,8 +249,8 @@ class TopicTable:
             # Free space first: on a full disk the WAL could not be emptied. The empty directory
             # stays until it is, so that a crash finds which topic this was.
             remove_tree(files, doomed, keep=True)
-            engine.forget_wal()
-            remove_tree(files, doomed)
+            if self._empties_wal():
+                remove_tree(files, doomed)
             self._seen = self._signature(engine.turn.next_topics_version)
         engine.announce()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from merkql import Broker, RetentionConfig
+from merkql import Broker, BrokerConfig, RetentionConfig
+from support.faulty_files import FullDisk
 
 
 def test_its_configuration_survives(tmp_path: Path) -> None:
@@ -86,3 +88,29 @@ def test_long_names_that_begin_alike_are_two_topics(tmp_path: Path) -> None:
     with Broker.open(tmp_path) as broker:
         found = [broker.topic(name).partition(0).read(0).value for name in names]
     assert found == [name.encode() for name in names]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_deleting_a_small_topic_on_a_full_disk_raised_although_it_was_deleted(
+    tmp_path: Path, killed: bool
+) -> None:
+    """It frees less than the empty file takes with which the write-ahead log begins anew."""
+    files = FullDisk()
+    broker = Broker(BrokerConfig(tmp_path), files)
+    broker.producer().send("t", b"x")
+    broker.producer().send("other", b"kept")
+    files.arm(0)
+    broker.delete_topic("t")
+    assert files.refused
+    assert broker.topics() == ["other"]
+    if killed:
+        broker._engine.abandon()
+        broker.closed = True
+    files.heal()
+    broker.close()
+    with Broker.open(tmp_path) as broker:
+        assert broker.topics() == ["other"]
+        assert broker.topic("other").partition(0).read(0).value == b"kept"
+        assert broker.producer().send("t", b"y").offset == 0
+    with Broker.open(tmp_path) as broker:
+        assert sorted(os.listdir(tmp_path / "topics")) == ["other", "t"]

@@ -103,6 +103,8 @@ class Maintenance:
                     self._apply_retention()
             except ClosedError:
                 return
+            except OSError as error:  # of the disk, which says itself what it is
+                logger.error("background work failed: %s", error)
             except Exception:  # one topic's damage must not end the work for the rest
                 logger.exception("background work failed")
 
