@@ -127,7 +127,7 @@ class Broker(ProcessBound):
 
     def producer(self, *, partitioner: Partitioner | None = None) -> Producer:
         """A new producer; ``partitioner(key, count)`` returns the partition of a key."""
-        return self._register(Producer(self, partitioner))
+        return self._register(Producer(_ForClients(self), partitioner))
 
     def consumer(self, group_id: str, **options: Unpack[ConsumerOptions]) -> Consumer:
         """A new member of the consumer group; options as in ``Consumer``."""
@@ -136,7 +136,7 @@ class Broker(ProcessBound):
 
         check_options(options, ConsumerOptions)
         self._engine.check_open()
-        return self._register(Consumer(self, group_id, **options))
+        return self._register(Consumer(_ForClients(self), group_id, **options))
 
     def create_topic(
         self,
@@ -238,29 +238,9 @@ class Broker(ProcessBound):
         if errors:
             raise errors[0]
 
-    def _committer(self) -> Committer:
-        return self._engine.writing()
-
-    def _sync_records(self) -> None:
-        self._engine.sync_records()
-
-    def _topic_ids(self) -> set[bytes] | None:
-        return self._topics.ids()
-
-    @property
-    def _files(self) -> FilePool:
-        return self._engine.pool
-
-    @property
-    def _arrivals(self) -> Arrivals:
-        return self._engine.arrivals
-
     def _register(self, closeable: Opened) -> Opened:
         self._open_ones.add(closeable)
         return closeable
-
-    def _unregister(self, closeable: Producer | Consumer) -> None:
-        self._open_ones.discard(closeable)
 
     def __enter__(self) -> Broker:
         self._engine.check_open()
@@ -281,6 +261,47 @@ class Broker(ProcessBound):
                     self._unclosed()
             finally:
                 engine.abandon()
+
+
+class _ForClients:
+    """What a producer or consumer needs of its broker, and users do not; keeps the broker alive."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._engine = broker._engine
+        self.groups_directory = broker._groups_directory
+
+    def __repr__(self) -> str:
+        return repr(self._broker)
+
+    def ensure_topic(self, name: str) -> Topic:
+        return self._broker.ensure_topic(name)
+
+    def topic(self, name: str) -> Topic:
+        return self._broker.topic(name)
+
+    def topics(self, *, internal: bool = False) -> list[str]:
+        return self._broker.topics(internal=internal)
+
+    def topic_ids(self) -> set[bytes] | None:
+        return self._broker._topics.ids()
+
+    def committer(self) -> Committer:
+        return self._engine.writing()
+
+    def sync_records(self) -> None:
+        self._engine.sync_records()
+
+    @property
+    def files(self) -> FilePool:
+        return self._engine.pool
+
+    @property
+    def arrivals(self) -> Arrivals:
+        return self._engine.arrivals
+
+    def unregister(self, closeable: Producer | Consumer) -> None:
+        self._broker._open_ones.discard(closeable)
 
 
 def _warn_unclosed(engine: Engine) -> None:

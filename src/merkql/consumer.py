@@ -73,11 +73,11 @@ class Consumer(ProcessBound):
             self._max_records = arguments.count("max_records", max_records)
         self._fetch_max_bytes = arguments.count("fetch_max_bytes", fetch_max_bytes)
         self._broker = broker
-        self._arrivals = broker._arrivals
+        self._arrivals = broker.arrivals
         self._clock = arguments.callback("clock", clock)
         timeout_ms = arguments.milliseconds("rebalance_timeout", rebalance_timeout)
-        self._group = Group(broker._files.files, broker._groups_directory, group_id, timeout_ms)
-        self._group.topic_ids = broker._topic_ids
+        self._group = Group(broker.files.files, broker.groups_directory, group_id, timeout_ms)
+        self._group.topic_ids = broker.topic_ids
         self._positions = Positions(
             group_id,
             arguments.offset_reset(offset_reset),
@@ -365,7 +365,7 @@ class Consumer(ProcessBound):
                 self._reading.leave(commit=commit)
             finally:
                 self._closed = True
-                self._broker._unregister(self)
+                self._broker.unregister(self)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -36,10 +36,10 @@ class ProducerOwner(Protocol):
     def ensure_topic(self, name: str) -> Topic:
         """The topic, created if that is allowed."""
 
-    def _committer(self) -> Committer:
+    def committer(self) -> Committer:
         """The group commit; raises where there is none."""
 
-    def _unregister(self, closeable: Any) -> None:
+    def unregister(self, closeable: Any) -> None:
         """The producer is closed."""
 
 
@@ -50,7 +50,7 @@ class Producer(ProcessBound):
         if partitioner is not None and not callable(partitioner):
             raise TypeError(f"partitioner is a callable of (key, count), not {partitioner!r}")
         self._broker = broker
-        self._committer = broker._committer()
+        self._committer = broker.committer()
         self._partitioner = partitioner or murmur2
         self._closed_reason = ""
         self._filling: Filling | None = None
@@ -286,7 +286,7 @@ class Producer(ProcessBound):
             return
         self.flush()
         self._closed_reason = "the producer is closed; make another with broker.producer()"
-        self._broker._unregister(self)
+        self._broker.unregister(self)
         self._report()
 
     def __repr__(self) -> str:
@@ -312,7 +312,7 @@ class Producer(ProcessBound):
 
     def _check_open(self) -> None:
         if self._closed_reason or self._committer.disowned:  # the latter before any lock
-            self._broker._committer()  # which says so if it is the broker that is closed
+            self._broker.committer()  # which says so if it is the broker that is closed
             raise ClosedError(self._closed_reason)
 
     def _route(self, topic: Topic, key: bytes | None, partition: int | None) -> int:

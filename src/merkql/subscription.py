@@ -44,25 +44,25 @@ class ConsumerOwner(Protocol):
     def topics(self, *, internal: bool = False) -> list[str]:
         """The names of all topics; ``internal`` includes merkql's own."""
 
-    def _topic_ids(self) -> Collection[bytes] | None:
+    def topic_ids(self) -> Collection[bytes] | None:
         """The ids of all topics; None if one is damaged."""
 
     @property
-    def _files(self) -> FilePool:
+    def files(self) -> FilePool:
         """The pool through which the group's files are reached."""
 
     @property
-    def _arrivals(self) -> Arrivals:
+    def arrivals(self) -> Arrivals:
         """Announces new records, and is told of changes in a group."""
 
     @property
-    def _groups_directory(self) -> str:
+    def groups_directory(self) -> str:
         """The directory of all groups."""
 
-    def _sync_records(self) -> None:
+    def sync_records(self) -> None:
         """Make the records before a commit durable; else the group could skip new ones."""
 
-    def _unregister(self, closeable: Any) -> None:
+    def unregister(self, closeable: Any) -> None:
         """The consumer is closed."""
 
 
@@ -155,7 +155,7 @@ class Reading:
         """Commit; durable when it returns, together with the records before it."""
         if not offsets:
             return
-        self._broker._sync_records()
+        self._broker.sync_records()
         if self._subscribed:
             self._membership.commit(offsets)
             return
@@ -226,7 +226,7 @@ class Reading:
         return self._broker.topic(name.topic).partition(name.partition)
 
     def _look_for_topics(self, now_ms: int) -> None:
-        version = self._broker._arrivals.topics_version
+        version = self._broker.arrivals.topics_version
         if version != self._topics_version or now_ms >= self._next_topics_ms:
             self._topics_version = version
             self._next_topics_ms = now_ms + TOPICS_INTERVAL_MS

@@ -122,13 +122,13 @@ def test_without_a_key_the_error_says_how_to_get_one(tmp_path: Path) -> None:
 def test_checkpoints_make_themselves(tmp_path: Path, key: str, option: dict[str, float]) -> None:
     with Broker.open(tmp_path / "data", signing_key=key, **option) as broker:  # type: ignore[arg-type]
         (thread,) = [t for t in broker.threads if t.name == "merkql-checkpoints"]
-        version = broker._arrivals.version
+        version = broker._engine.arrivals.version
         send(broker, 6)
         partition = partition_of(broker)
         for _ in range(2000):
             if partition.newest_checkpoint() is not None:
                 break
-            version = broker._arrivals.wait(version, 0.01)
+            version = broker._engine.arrivals.wait(version, 0.01)
         newest = partition.newest_checkpoint()
         assert newest is not None
         assert newest.size == 6
@@ -137,12 +137,12 @@ def test_checkpoints_make_themselves(tmp_path: Path, key: str, option: dict[str,
 
 def signed_size(broker: Broker, size: int) -> int:
     """The size of the newest checkpoint of ``t``, once it is that, or a while later."""
-    version, partition, found = broker._arrivals.version, partition_of(broker), -1
+    version, partition, found = broker._engine.arrivals.version, partition_of(broker), -1
     deadline = time.monotonic() + 20
     while found != size and time.monotonic() < deadline:
         newest = partition.newest_checkpoint()
         found = newest.size if newest is not None else -1
-        version = broker._arrivals.wait(version, 0.01)
+        version = broker._engine.arrivals.wait(version, 0.01)
     return found
 
 
@@ -174,7 +174,7 @@ def test_a_topics_schedule_comes_before_the_brokers(tmp_path: Path, key: str) ->
         other = broker.topic("other").partition(0)
         deadline = time.monotonic() + 20
         while other.newest_checkpoint() is None and time.monotonic() < deadline:
-            broker._arrivals.wait(broker._arrivals.version, 0.01)
+            broker._engine.arrivals.wait(broker._engine.arrivals.version, 0.01)
         assert other.newest_checkpoint() is not None
         assert partition_of(broker).newest_checkpoint() is None
 

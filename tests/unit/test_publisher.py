@@ -101,14 +101,14 @@ def test_only_what_is_new_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         partition.publish(tmp_path / "public")
         send(broker, 10)
         read = []
-        pool_read = broker._files.read
+        pool_read = broker._engine.pool.read
 
         def counted(path: str, size: int, position: int) -> bytes:
             data = pool_read(path, size, position)
             read.append(len(data))
             return data
 
-        monkeypatch.setattr(broker._files, "read", counted)
+        monkeypatch.setattr(broker._engine.pool, "read", counted)
         partition.publish(tmp_path / "public")
     assert sum(read) < 400_000
 

@@ -546,7 +546,7 @@ def test_the_wal_of_a_log_that_had_been_busy_stayed_large(
         deadline = time.monotonic() + 20
         while broker._engine.writer.wal.is_large:
             assert time.monotonic() < deadline
-            broker._arrivals.wait(broker._arrivals.version, 0.01)
+            broker._engine.arrivals.wait(broker._engine.arrivals.version, 0.01)
         assert broker.producer().send("t", b"y").offset == 12000
     with Broker.open(tmp_path) as broker:
         assert broker.topic("t").partition(0).verify().end_offset == 12001
