@@ -22,6 +22,7 @@ LOADED_LATE = (
     "proved_reading",
     "storage.checkpoint_file",
     "storage.collecting",
+    "storage.entry_runs",
     "storage.eraser",
     "storage.erasure",
     "storage.erasure_check",
