@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 
-from benchmarks import logs, records
+from benchmarks import bare_sha256, logs, records
 from merkql import Broker, Proof, Record
 from merkql._core.leaf import record_leaf_hash
 from merkql._core.sha256 import leaf_hashes
@@ -90,9 +90,12 @@ class ProveRange:
 
 
 class HashLeaves:
-    """SHA-256 of 49-byte entries: the core's many at a time, or one call of hashlib each."""
+    """SHA-256 of 49-byte entries: the core's many at a time, or one call of hashlib each.
 
-    params = ["merkql", "hashlib"]
+    And bare blocks, as many, with nothing around them: the limit.
+    """
+
+    params = ["merkql", "hashlib", *(["bare streams"] if bare_sha256.is_available() else [])]
     param_names = ["library"]
     per_call = 1000
     toy = {"per_call": 10}
@@ -100,10 +103,16 @@ class HashLeaves:
 
     def setup(self, library: str) -> None:
         self.entries = os.urandom(self.ENTRY_BYTES * self.per_call)
+        if library == "bare streams":
+            self.bare_streams = bare_sha256.bare_streams()
+            self.blocks = os.urandom(bare_sha256.BLOCK_BYTES * self.per_call)
 
     def time_leaf_hashes(self, library: str) -> None:
         if library == "merkql":
             leaf_hashes(self.entries)
+            return
+        if library == "bare streams":
+            self.bare_streams(self.blocks, self.per_call)
             return
         sha256, size = hashlib.sha256, self.ENTRY_BYTES
         for position in range(0, len(self.entries), size):

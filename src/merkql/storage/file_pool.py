@@ -53,11 +53,21 @@ class FilePool:
 
     def read(self, path: str, size: int, position: int) -> bytes:
         """At most ``size`` bytes, fewer at the end of the file; ``FileNotFoundError`` if none."""
-        entry = self._pin(path)
+        # `_pin` and `_unpin` inlined: proofs and single reads depend on this call.
+        entry = self._open.get(path)
+        if entry is None:
+            entry = self._open_pinned(path, write=False, create=False)
+        else:
+            entry.pins.append(None)
+            if self._open.get(path) is entry:
+                entry.used = next(self._uses)
+            else:  # it was evicted before it was pinned
+                self._unpin(entry)
+                entry = self._open_pinned(path, write=False, create=False)
         try:
             return self._pread(entry.descriptor, size, position)
         finally:
-            entry.pins.pop()  # `_unpin` inlined: proofs and single reads depend on this call
+            entry.pins.pop()
             if entry.doomed:
                 self._close_if_unused(entry)
 

@@ -128,8 +128,9 @@ def _find_in_segment(log: AnyLog, timestamp_ms: int, start: int, segment: Segmen
     number = segment.index.find_timestamp(timestamp_ms)
     if number is None:
         return None
-    # The running maximum may come from a batch below the start: search on from there.
-    number = max(number, segment.index.find(max(start, segment.first_offset)))
+    if start > segment.first_offset:
+        # The running maximum may come from a batch below the start: search on from there.
+        number = max(number, segment.index.find(start))
     for entry in (segment.index.entry(n) for n in range(number, segment.index.count)):
         for record in _records_at(log, segment, entry, max(start, entry.first_offset)):
             if record.timestamp_ms >= timestamp_ms:
