@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from merkql import Broker, OffsetOutOfRangeError, ProofError, Record
+from merkql.storage.files import Files
 from merkql.storage.partition import Partition
+from merkql.storage.segment import Segment
 from support.log_model import Event
 from support.naive_tree import NaiveTree
 
@@ -49,6 +51,46 @@ def test_every_record_is_read_alone(partition: Partition) -> None:
 def test_ranges_are_whole(partition: Partition, start: int, stop: int) -> None:
     records = partition.read_range(start, stop)
     assert [record.value for record in records] == [e.value for e in EVENTS[start:stop]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 24, 25, 26, 61, 299])
+def test_a_fetch_of_few_is_all_of_them(partition: Partition, count: int) -> None:
+    for offset in range(0, COUNT, 7):
+        records = partition.fetch(offset, max_records=count)
+        values = [event.value for event in EVENTS[offset : offset + count]]
+        assert [record.value for record in records] == values
+
+
+def test_a_poll_of_few_records_read_a_megabyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_into, sizes = Files.read_into, []
+
+    def counted(self: Files, descriptor: int, buffer: memoryview, position: int) -> int:
+        sizes.append(len(buffer))
+        return read_into(self, descriptor, buffer, position)
+
+    monkeypatch.setattr(Files, "read_into", counted)
+    with Broker.temporary() as broker:
+        broker.create_topic("t")
+        broker.producer().send_values("t", [b"x" * 256] * 8000, partition=0)
+        partition = broker.topic("t").partition(0)
+        assert [record.offset for record in partition.fetch(4000, max_records=1)] == [4000]
+        assert sum(sizes) <= 64 << 10
+        sizes.clear()
+        assert len(partition.fetch(4000, max_records=500)) == 500
+        assert sum(sizes) <= 256 << 10
+
+
+def test_a_fetch_of_few_reads_on_where_the_index_promises_too_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Broker.temporary() as broker:
+        broker.create_topic("t")
+        broker.producer().send_values("t", [b"x" * 256] * 1000, partition=0)
+        partition = broker.topic("t").partition(0)
+        for end in (1, 100, 17_000):
+            monkeypatch.setattr(Segment, "end_of", lambda self, offset, end=end: end)
+            records = partition.fetch(3, max_records=900)
+            assert [record.offset for record in records] == list(range(3, 903))
 
 
 def test_a_fetch_is_bounded_and_never_empty_before_the_end(partition: Partition) -> None:

@@ -17,6 +17,7 @@ from merkql.storage.offset_index import IndexDamagedError
 from merkql.storage.segment import SealedSegment, Segment
 
 FETCH_BYTES = 1 << 20
+FEW_RECORDS = 4096  # for fewer than this the index is asked how much they are
 UNLIMITED = 1 << 31  # records, or bytes, of one call
 BUFFERS_KEPT = 4
 ENTRY_SLACK_BYTES = 512  # read past a record's expected end, as records vary in size
@@ -90,6 +91,10 @@ class Fetcher:
             raise missing_offsets(log.directory, segment.end_offset, stop)
         room = max(FETCH_BYTES, segment.end_position - entry.position)  # more is of no use
         size = min(limits.max_bytes or _batch_size(segment, entry.position), room)
+        if limits.max_records < FEW_RECORDS:
+            few_end = with_index(log, segment, lambda s: s.end_of(offset + limits.max_records - 1))
+            if few_end > entry.position:  # unchecked: if it is too little, more is read
+                size = min(size, few_end - entry.position)
         place = _Place(segment, entry.position, entry.first_offset, offset, min(stop, end))
         buffer = self._buffers.pop() if self._buffers else bytearray(size)
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from merkql._core.record import Record
@@ -33,7 +32,7 @@ from merkql.storage.tree_repair import rebuild_whole_tree
 
 if TYPE_CHECKING:  # what makes and checks evidence is loaded by the methods that need it
     from merkql.proofs import ConsistencyProof, Proof, RangeProof
-    from merkql.storage.evidence import Content, Prover
+    from merkql.storage.evidence import Content
     from merkql.storage.history import KeptCheckpoint
     from merkql.storage.partition_owner import PartitionOwner
     from merkql.storage.salvage import SalvagedRange
@@ -58,12 +57,6 @@ class Partition(PartitionAccess):
 
     def __repr__(self) -> str:
         return f"<Partition {self.topic}/{self.index}>"
-
-    @cached_property
-    def _prover(self) -> Prover:
-        from merkql.storage.evidence import Prover
-
-        return Prover()
 
     @property
     def start_offset(self) -> int:

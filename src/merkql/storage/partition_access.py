@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from merkql.errors import CorruptionError, OffsetOutOfRangeError, UnknownTopicError, again
@@ -16,6 +17,7 @@ from merkql.storage.segment import look_again
 from merkql.storage.tree_repair import is_mendable, with_rebuilt_tree
 
 if TYPE_CHECKING:
+    from merkql.storage.evidence import Prover
     from merkql.storage.partition_owner import PartitionOwner
     from merkql.storage.retention import RetentionConfig
     from merkql.storage.salvage import SalvagedRange
@@ -37,6 +39,12 @@ class PartitionAccess(ProcessBound):
         self.index = index
         # The visible start, cached with the end, time and limits it was computed from.
         self._known_start: tuple[int, int, RetentionConfig | None, int] = (-1, 0, None, 0)
+
+    @cached_property
+    def _prover(self) -> Prover:
+        from merkql.storage.evidence import Prover
+
+        return Prover()
 
     def _with_log(self, work: Callable[[AnyLog], Result]) -> Result:
         """Run ``work`` on the partition's state, again if its files changed meanwhile.

@@ -75,6 +75,11 @@ class Segment:
         self.open_index()
         return self.index.entry(self.index.find(offset))
 
+    def end_of(self, offset: int) -> int:
+        """Where the index has the end of the batch that holds ``offset``, unchecked; 0: unknown."""
+        _, position, size, _ = self.index.span(offset, self.end_position)
+        return position + size
+
     def read_into(self, buffer: memoryview, position: int) -> int:
         """Fill ``buffer`` from ``position``, not past the last whole batch; the bytes read."""
         size = min(len(buffer), self.end_position - position)
