@@ -82,7 +82,7 @@ class Erasures:
         with engine.exclusive():
             if topic.deleted:
                 raise UnknownTopicError(topic.name, "it was deleted")
-            engine.unsay_clean()
+            engine.clear_clean_mark()
             self.finish()
             prepared: list[Erasure] = []
             try:
@@ -113,7 +113,7 @@ class Erasures:
         if not records:
             return
         logger.warning("%s: an erasure was cut short; finishing it", root)
-        engine.unsay_clean()
+        engine.clear_clean_mark()
         prepared: list[Erasure] = []
         stuck: list[ErasureRecord] = []
         groups: dict[tuple[str, int], list[ErasureRecord]] = {}

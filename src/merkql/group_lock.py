@@ -21,7 +21,7 @@ import xxhash
 from merkql.errors import GroupLockedError
 from merkql.storage import layout
 from merkql.storage.entries import is_directory
-from merkql.storage.files import Files, telling_unwritable
+from merkql.storage.files import Files, explaining_unwritable
 from merkql.storage.lock_holders import holders_of
 
 logger = logging.getLogger("merkql.groups")
@@ -113,7 +113,7 @@ class GroupLock:
             if epoch:
                 is_directory(self._files, directory)  # a link is refused
             try:
-                with telling_unwritable(directory, _READ_INSTEAD):
+                with explaining_unwritable(directory, _READ_INSTEAD):
                     path = layout.group_lock(directory)
                     descriptor = self._files.open(path, write=exclusive, create=exclusive)
             except FileNotFoundError:

@@ -28,7 +28,7 @@ from merkql.group_lock import (
 )
 from merkql.storage import layout
 from merkql.storage.entries import group_entries, is_directory
-from merkql.storage.files import Files, read_file, replace_file, telling_unwritable
+from merkql.storage.files import Files, explaining_unwritable, read_file, replace_file
 
 logger = logging.getLogger("merkql.groups")
 
@@ -126,7 +126,7 @@ class Group:
 
     def make_directory(self) -> None:
         """Create the group's directory if it is missing; durable with the first commit."""
-        with telling_unwritable(self._parent, _READ_INSTEAD):
+        with explaining_unwritable(self._parent, _READ_INSTEAD):
             try:
                 self.files.make_directory(self.directory)
             except FileExistsError:

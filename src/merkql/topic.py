@@ -35,7 +35,7 @@ from merkql.topic_config import (
     PARTITIONS_MAX,
     TopicConfig,
     read_topic,
-    refuse_ours,
+    refuse_internal,
     topic_signature,
     write_topic,
 )
@@ -129,7 +129,7 @@ class Topic(ProcessBound):
 
     def add_partitions(self, count: int) -> None:
         """Grow to ``count`` partitions in all. Keys then route differently; records stay."""
-        refuse_ours(self.name)
+        refuse_internal(self.name)
         check_between(count, "the number of partitions", 1, PARTITIONS_MAX)
         self._check_count(count)
         with self._exclusive(topics=True):
@@ -185,7 +185,7 @@ class Topic(ProcessBound):
 
         What retention hid stays hidden when its limits are loosened.
         """
-        refuse_ours(self.name)
+        refuse_internal(self.name)
         given = {
             "retention": retention,
             "durability": durability,
@@ -211,7 +211,7 @@ class Topic(ProcessBound):
         if self.deleted:
             raise UnknownTopicError(self.name, "it was deleted")
         log = self._known_log(index)
-        self._owner.partitions.freshen(log)
+        self._owner.partitions.refresh(log)
         return log
 
     def _known_log(self, index: int) -> AnyLog:

@@ -97,7 +97,7 @@ def topic_signature(pool: FilePool, topic_directory: str) -> tuple[int, int] | N
     return (status.st_ino, status.st_mtime_ns) if status is not None else None
 
 
-def refuse_ours(name: object) -> None:
+def refuse_internal(name: object) -> None:
     """``ValueError`` for the internal topic, which only erasures may change."""
     if name == layout.ERASURES_TOPIC:
         raise ValueError(f"{name!r} is the audit log of erasures: only erasing records writes it")

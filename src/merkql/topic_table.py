@@ -25,7 +25,7 @@ from merkql.storage.partition_log import PartitionLog
 from merkql.storage.retention import NO_SPACE
 from merkql.storage.shared_state import LivePartition
 from merkql.topic import Topic
-from merkql.topic_config import TopicConfig, encode_topic, read_topic, refuse_ours
+from merkql.topic_config import TopicConfig, encode_topic, read_topic, refuse_internal
 
 if TYPE_CHECKING:
     from merkql.erasures import Erasures
@@ -174,7 +174,7 @@ class TopicTable:
         topic = self._topics.get(name) if isinstance(name, str) else None
         if topic is not None and name != layout.ERASURES_TOPIC:
             return topic
-        refuse_ours(name)
+        refuse_internal(name)
         if not self._defaults.auto_create:
             layout.check_name(name, "topic")
             self.refresh()
@@ -188,7 +188,7 @@ class TopicTable:
 
     def create(self, name: str, config: TopicConfig) -> Topic:
         """Create a topic; durable when it returns. ``TopicExistsError`` if the name is taken."""
-        refuse_ours(name)
+        refuse_internal(name)
         return self._make(name, config)
 
     def ensure_internal(self, name: str, *, leads: bool = False) -> Topic:
@@ -229,7 +229,7 @@ class TopicTable:
         """
         layout.check_name(name, "topic")
         engine = self._engine
-        refuse_ours(name)
+        refuse_internal(name)
         with engine.exclusive(topics=True), self._lock:
             self._look()
             topic = self._known(name)
@@ -266,7 +266,7 @@ class TopicTable:
             write_file(pool.files, layout.topic_config(prepared), content)
             make_partition_directories(pool, prepared, range(config.partitions))
             if is_directory(pool.files, directory):
-                self._take_in(directory, name)
+                self._adopt(directory, name)
                 raise ValueError(
                     f"topic {name!r} cannot be created: on this file system its directory is that "
                     "of another topic, whose name differs by case only"
@@ -278,7 +278,7 @@ class TopicTable:
         pool.files.sync_directory(layout.topics_directory(root))
         return Topic(self._engine, directory, name, topic_id, config)
 
-    def _take_in(self, directory: str, name: str) -> None:
+    def _adopt(self, directory: str, name: str) -> None:
         """Adopt a topic whose creation was interrupted just before it returned."""
         try:
             found, topic_id, config = read_topic(self._engine.pool, directory)

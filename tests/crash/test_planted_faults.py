@@ -95,7 +95,7 @@ def never_syncs_names_of_a_tree(patch: pytest.MonkeyPatch) -> None:
 
 def compacts_without_keeping_the_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(retention, "keep_start", lambda log, start: None)
-    patch.setattr(retention, "_say_start", lambda log, start: True)
+    patch.setattr(retention, "_persist_start", lambda log, start: True)
 
 
 def replays_nothing(patch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ from merkql import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from merkql.storage.files import telling_unwritable
+from merkql.storage.files import explaining_unwritable
 from support import children
 from support.faulty_files import FullDisk
 
@@ -327,7 +327,7 @@ def test_a_file_that_may_not_be_written_passed_for_its_directory(tmp_path: Path)
     lock.touch()
     with (
         pytest.raises(PermissionError, match="or not its file 'lock'; read instead"),
-        telling_unwritable(str(tmp_path), "read instead"),
+        explaining_unwritable(str(tmp_path), "read instead"),
     ):
         raise PermissionError(errno.EACCES, "Permission denied", str(lock))
 

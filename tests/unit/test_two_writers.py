@@ -13,7 +13,7 @@ from merkql import Broker, ProducerRecord, RetentionConfig, UnknownTopicError
 from merkql.storage import maintenance
 from merkql.storage.files import Files
 from merkql.storage.maintenance import sync_segments
-from merkql.storage.segment_space import AHEAD, held_in_size, set_aside
+from merkql.storage.segment_space import AHEAD, blocking_preallocation, set_aside
 from merkql.storage.wal import LEFT_FILES_MAX
 from support.command import wait_until
 from support.crashes import crash
@@ -209,7 +209,7 @@ def test_who_seals_a_segment_waits_for_who_prepares_space_in_it(tmp_path: Path) 
         return got
 
     files.lock = look  # type: ignore[method-assign]
-    with held_in_size(files, path):
+    with blocking_preallocation(files, path):
         order.append("sealed")
         assert set_aside(files, path, 0, lambda: True) == 0, "not meanwhile"
     preparing.join(30)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from merkql.errors import ClosedError, again
 from merkql.storage.role import Patience
-from merkql.storage.stay import REST_S, Stay
+from merkql.storage.role_linger import LINGER_S, RoleLinger
 from merkql.storage.turn import Turn
 from merkql.storage.worker import Worker
 from merkql.storage.writer import CommitRequest, Writer
@@ -59,7 +59,7 @@ class Committer:
         self._background = Worker("merkql-commit", self._run_background, on_thread)
         self._background_gate: SimpleQueue[None] = SimpleQueue()  # an item for each step
         self._background_leads = False
-        self._stay = Stay(turn.role)
+        self._linger = RoleLinger(turn.role)
 
     def commit(self, request: CommitRequest) -> None:
         """Return when the request is as durable as it asks, or raise its error."""
@@ -163,7 +163,7 @@ class Committer:
             self._check_open()
             if not self._leading:
                 self._leader, self._leading = me, True
-                self._stay.begin_write()
+                self._linger.begin_write()
                 if self._turn.try_take():
                     if not request.exclusive:
                         self._queue.append(request)
@@ -314,7 +314,7 @@ class Committer:
         turn = self._turn
         with self._lock:
             if not self._queue:
-                self._rest()
+                self._linger_or_give()
                 self._leading = False
                 return
             if turn.role.is_due:
@@ -329,21 +329,21 @@ class Committer:
             else:
                 self._promote_background()
 
-    def _rest(self) -> None:
+    def _linger_or_give(self) -> None:
         """Release the role, or keep it a moment for a thread that is about to write again."""
-        if not self._stay.end_write() or self.closed:
+        if not self._linger.end_write() or self.closed:
             self._turn.give()
-        elif not self._stay.watched:
-            self._stay.watched = True
+        elif not self._linger.watched:
+            self._linger.watched = True
             self._background_gate.put(None)
 
-    def _end_rest(self) -> None:
+    def _end_linger(self) -> None:
         """Release the role after a moment without writes. By the background thread."""
         with self._lock:
             if self._leading or not self._turn.role.held:
-                self._stay.watched = self._turn.role.held
-            elif self._stay.is_over():
-                self._stay.watched = False
+                self._linger.watched = self._turn.role.held
+            elif self._linger.is_over():
+                self._linger.watched = False
                 self._turn.give()
 
     def _promote_background(self) -> None:
@@ -354,9 +354,9 @@ class Committer:
     def _run_background(self) -> None:
         while True:
             try:
-                self._background_gate.get(timeout=REST_S if self._stay.watched else None)
+                self._background_gate.get(timeout=LINGER_S if self._linger.watched else None)
             except Empty:
-                self._end_rest()
+                self._end_linger()
                 continue
             with self._lock:
                 if leads := self._background_leads:

@@ -18,13 +18,13 @@ import xxhash
 
 from merkql.errors import CorruptionError, FormatError
 from merkql.storage import layout
-from merkql.storage.entries import is_directory, topic_entries, warn_of_strangers
+from merkql.storage.entries import is_directory, topic_entries, warn_of_foreign_entries
 from merkql.storage.files import (
     READ_INSTEAD,
     Files,
+    explaining_unwritable,
     read_file,
     replace_file,
-    telling_unwritable,
 )
 
 logger = logging.getLogger("merkql.recovery")
@@ -67,12 +67,12 @@ def open_directory(files: Files, root: str, *, read_only: bool) -> DirectoryInfo
     if files.status(mark) is None:
         if read_only:
             raise FormatError(f"{root} is not a merkql data directory (it has no merkql.json)")
-        with telling_unwritable(root, "choose another, or have it made writable"):
+        with explaining_unwritable(root, "choose another, or have it made writable"):
             return _create(files, root)
     info = read_mark(files, root)
-    with telling_unwritable(root, READ_INSTEAD):
+    with explaining_unwritable(root, READ_INSTEAD):
         _check_directories(files, root, read_only=read_only)
-    warn_of_strangers(files, root)
+    warn_of_foreign_entries(files, root)
     return info
 
 

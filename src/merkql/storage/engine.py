@@ -73,7 +73,7 @@ class Engine:
             self.arrivals = WatchedArrivals(self.news.paths, self.news.has_any)
         self.news.on_topics = self.arrivals.note_topics
         self.partitions.on_reader = self.arrivals.follow_anew
-        self.partitions.refresh_topics = self.take_in_topics
+        self.partitions.refresh_topics = self.refresh_topics
         self.maintenance = Maintenance(apply_retention, self, self.threads.append)
         self.committer: Committer | None = None
         self._opener = 0  # the thread that opens or closes, while there is no leader
@@ -88,10 +88,10 @@ class Engine:
         try:
             first = role.enter(exclusive=self.access.exclusive, timeout_s=self.access.timeout_s)
             turn = self.partitions.turn = Turn(
-                self, role, self.news.open(), self._boot_id, self.partitions.take_in
+                self, role, self.news.open(), self._boot_id, self.partitions.bring_up_to_date
             )
             self._opener = threading.get_ident()
-            state = turn.left_state()
+            state = turn.last_state()
             if not first and state is not None and state.is_settled(self._boot_id):
                 self._joined = state
                 turn.begin_session(state.session, clean=state.began_clean)
@@ -121,8 +121,9 @@ class Engine:
         sections.clear()
         if self.committer is None:
             self._hasher = Hasher(self.threads.append)
-            work, unsay, timeout_s = self.maintenance.wake, self.unsay_clean, self.access.timeout_s
-            self.writer = Writer(turn, self.arrivals, work, self._hasher, unsay_clean=unsay)
+            work, clear = self.maintenance.wake, self.clear_clean_mark
+            self.writer = Writer(turn, self.arrivals, work, self._hasher, clear_clean_mark=clear)
+            timeout_s = self.access.timeout_s
             self.pool.on_failed_sync = self.writer.fail
             self.committer = Committer(self.writer, turn, self.threads.append, timeout_s=timeout_s)
             self.maintenance.serve(self.writer)
@@ -164,8 +165,7 @@ class Engine:
     def exclusive(self, *, topics: bool = False) -> Iterator[None]:
         """Exclude all writing, in every process, until the block ends.
 
-        ``topics`` says that topics or partitions change. ``WriterFailedError`` once a sync has
-        failed: then nothing on the disk is changed any more.
+        ``topics``: topics or partitions change. ``WriterFailedError`` once a sync has failed.
         """
         with self.writing().exclusive():
             self.writer.check()
@@ -225,7 +225,7 @@ class Engine:
             self.sync_wal()
             self.turn.publish()
 
-    def unsay_clean(self) -> None:
+    def clear_clean_mark(self) -> None:
         """Remove the clean mark before the first change: a crash from here on needs recovery."""
         if self.turn.mark_there:
             remove_clean_mark(self.pool.files, self.root)
@@ -263,12 +263,12 @@ class Engine:
         """A sync failed: nothing more is written here, and a successor has to recover."""
         self.writer.fail(error)
 
-    def tell_failure(self) -> None:
+    def publish_failure(self) -> None:
         """Publish to the other processes that a sync failed here."""
         with self.opening():
             self.turn.publish()
 
-    def take_in_topics(self) -> None:
+    def refresh_topics(self) -> None:
         self.topics.refresh()
 
     def finish_group(self, frame: Frame) -> None:
@@ -351,7 +351,7 @@ class Engine:
             raise WriterTimeoutError(turn.role.holder(), self.access.timeout_s)
         self._opener = threading.get_ident()
         writer.complete_pending()
-        if self.discards or turn.say_failed():
+        if self.discards or turn.publish_failure():
             return
         turn.begin()
         if turn.role.is_last():

@@ -55,7 +55,7 @@ def wal_files(files: Files, wal: str) -> list[tuple[int, str]]:
     return found
 
 
-def warn_of_strangers(files: Files, root: str) -> None:
+def warn_of_foreign_entries(files: Files, root: str) -> None:
     """Log a warning for each foreign entry in ``topics/``, ``groups/`` and ``wal/``."""
     for directory, is_ours in (
         (layout.topics_directory(root), _is_topic),

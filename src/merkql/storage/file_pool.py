@@ -185,7 +185,7 @@ class FilePool:
         try:
             self.files.sync_directory(directory)
         except OSError as error:
-            self._tell_failure(error)
+            self._report_failure(error)
             raise
 
     def forget(self, path: str, *, below: bool = False) -> None:
@@ -269,10 +269,10 @@ class FilePool:
         try:
             self.files.sync(entry.descriptor)
         except OSError as error:
-            self._tell_failure(error)
+            self._report_failure(error)
             raise
 
-    def _tell_failure(self, error: OSError) -> None:
+    def _report_failure(self, error: OSError) -> None:
         """Report a failed sync as final: a retry may succeed without the data."""
         if self.on_failed_sync is not None and error.errno not in _NOT_TRIED:
             self.on_failed_sync(error)

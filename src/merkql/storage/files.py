@@ -290,7 +290,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
 
 
 @contextmanager
-def telling_unwritable(path: str, way_out: str) -> Iterator[None]:
+def explaining_unwritable(path: str, way_out: str) -> Iterator[None]:
     """Turn the errors of an unwritable ``path`` into a sentence with a way out."""
     try:
         yield

@@ -35,7 +35,7 @@ class MaintenanceOwner(Protocol):
     def shrink_wal(self) -> None:
         """Replace the WAL's files by one small one."""
 
-    def tell_failure(self) -> None:
+    def publish_failure(self) -> None:
         """Publish to the other processes that a sync failed here."""
 
 
@@ -170,7 +170,7 @@ def sync_segments(writer: Writer, owner: MaintenanceOwner, *, again: bool = Fals
             return
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             writer.fail(error)
-            owner.tell_failure()
+            owner.publish_failure()
         writer.put_back_unsynced(logs)
         raise
     writer.wal.release(sequence)

@@ -30,7 +30,7 @@ from merkql.storage.segment import (
     list_sealed,
     look_again,
 )
-from merkql.storage.segment_space import held_in_size
+from merkql.storage.segment_space import blocking_preallocation
 from merkql.storage.tail_page import TailState
 from merkql.storage.tree_file import TreeFiles
 from merkql.storage.tree_space import SALT_SIZE, TreeSpace, stored_levels
@@ -292,7 +292,7 @@ class PartitionLog:
 
     def roll(self) -> None:
         """Seal the last segment, durably, and begin the next; on the write path."""
-        with self._sync_lock, held_in_size(self.pool.files, self.active.path):
+        with self._sync_lock, blocking_preallocation(self.pool.files, self.active.path):
             sealed = self.active.seal()
             self._sync_salts_and_names()
             self.tree.sync()

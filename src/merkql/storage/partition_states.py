@@ -124,7 +124,7 @@ class PartitionStates:
             log.become(fresh)
             self.logs[log.directory] = log
 
-    def freshen(self, log: PartitionLog | ReaderLog) -> None:
+    def refresh(self, log: PartitionLog | ReaderLog) -> None:
         """Catch up with what other processes wrote. Cost: mostly one small read."""
         if isinstance(log, ReaderLog):
             found = self._news.version()
@@ -141,7 +141,7 @@ class PartitionStates:
             version, topics = turn.versions()
             self._follow_topics(topics)
             if log.seen != version:
-                self.take_in(log, version)
+                self.bring_up_to_date(log, version)
 
     def _follow_topics(self, version: int) -> None:
         """Refresh the topics if they, or their configuration, changed."""
@@ -149,7 +149,7 @@ class PartitionStates:
             self._topics = version
             self.refresh_topics()
 
-    def take_in(self, log: PartitionLog, version: int, *, lead: bool = False) -> None:
+    def bring_up_to_date(self, log: PartitionLog, version: int, *, lead: bool = False) -> None:
         """Bring a partition up to date; with ``lead`` it stays ours until published."""
         if log.retired:
             raise UnknownTopicError(log.id.topic, "it was deleted")

@@ -168,7 +168,7 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
     by_clock = retention.max_bytes is not None or retention.max_age_ms is not None
     kept = True
     if start > log.start_offset and (removable or by_clock):
-        kept = _say_start(log, start)  # first: else the removed records look lost
+        kept = _persist_start(log, start)  # first: else the removed records look lost
     size = _remove_segments(log, removable) if removable else 0
     if not kept and not _write_start(log):
         logger.warning(
@@ -177,7 +177,7 @@ def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) 
     return size
 
 
-def _say_start(log: PartitionLog, start: int) -> bool:
+def _persist_start(log: PartitionLog, start: int) -> bool:
     """``keep_start``; False on a full disk, where only the synced tail page states it."""
     log.start_offset = start
     log.write_tail_page()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from merkql.errors import DirectoryLockedError, WriterTimeoutError
 from merkql.storage import layout
-from merkql.storage.files import READ_INSTEAD, Files, telling_unwritable
+from merkql.storage.files import READ_INSTEAD, Files, explaining_unwritable
 from merkql.storage.lock_holders import SOMEBODY, holders_of
 
 logger = logging.getLogger("merkql.storage")
@@ -52,7 +52,7 @@ class WriterRole:
         self._inode = 0
         self._role = self._queue = self._sharers = self._alone = -1
         _all.add(self)  # first: another thread may fork while this one opens a directory
-        with telling_unwritable(root, READ_INSTEAD):
+        with explaining_unwritable(root, READ_INSTEAD):
             self._open()
 
     def enter(self, *, exclusive: bool, timeout_s: float) -> bool:

@@ -40,7 +40,7 @@ def set_aside(files: Files, path: str, position: int, is_last: Callable[[], bool
 
 
 @contextmanager
-def held_in_size(files: Files, path: str) -> Iterator[None]:
+def blocking_preallocation(files: Files, path: str) -> Iterator[None]:
     """Block preallocation while a segment is sealed and the next one published.
 
     A process stopped in the middle of preallocating is not waited for: at worst zeros follow the

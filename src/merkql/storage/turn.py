@@ -47,7 +47,7 @@ class TurnOwner(Protocol):
     def finish_group(self, frame: Frame) -> None:
         """Apply the group that a writer had put into the WAL when it died."""
 
-    def take_in_topics(self) -> None:
+    def refresh_topics(self) -> None:
         """Pick up the topics that other processes created, changed and deleted."""
 
 
@@ -60,11 +60,11 @@ class Turn:
         role: WriterRole,
         file: SharedStateFile,
         boot_id: bytes,
-        take_in: Callable[..., None],
+        bring_up_to_date: Callable[..., None],
     ) -> None:
         self.role = role
         self._boot_id = boot_id
-        self._take_in = take_in
+        self._bring_up_to_date = bring_up_to_date
         self.session = 0
         self.began_clean = False  # tail pages of the clean close are valid until overwritten
         self.mark_there = False  # the clean mark still exists
@@ -122,7 +122,7 @@ class Turn:
 
     # The session
 
-    def left_state(self) -> SharedState | None:
+    def last_state(self) -> SharedState | None:
         """The state the last writer left, or None if it fails its checksum."""
         return self._file.read()
 
@@ -185,7 +185,7 @@ class Turn:
         if log.led:
             return
         self._led.append(log)  # first: a Ctrl-C must not leave one led that is not listed
-        self._take_in(log, self._version, lead=True)
+        self._bring_up_to_date(log, self._version, lead=True)
 
     def note_live(self, log: PartitionLog) -> None:
         """Record that the partition is written to: the last broker to close closes it cleanly."""
@@ -228,7 +228,7 @@ class Turn:
         self.check()
         self.publish(topics=topics)
 
-    def say_failed(self) -> bool:
+    def publish_failure(self) -> bool:
         """Publish that a sync failed here, so that the next writer recovers, unless one did."""
         if self.failed and not self._failure_mended:
             self._write()
@@ -304,4 +304,4 @@ class Turn:
             self.role.sign()
         if state.topics_version != self._topics_version:
             self._topics_version = state.topics_version
-            self._owner.take_in_topics()
+            self._owner.refresh_topics()

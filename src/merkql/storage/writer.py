@@ -107,11 +107,11 @@ class Writer:
         wake_maintenance: Callable[[], None],
         hasher: Hasher,
         *,
-        unsay_clean: Callable[[], None],
+        clear_clean_mark: Callable[[], None],
     ) -> None:
         self.turn = turn
         self.successor: Successor = lambda log, partition_count: None
-        self._unsay_clean = unsay_clean
+        self._clear_clean_mark = clear_clean_mark
         self._arrivals = arrivals
         self._wake_maintenance = wake_maintenance
         self._hasher = hasher
@@ -153,7 +153,7 @@ class Writer:
             return
         try:
             self.turn.begin()
-            self._unsay_clean()
+            self._clear_clean_mark()
             pending = self._prepare(requests)
             if self._failure is not None:  # a sync failed while a segment was sealed
                 raise self._failed_error()

@@ -130,7 +130,7 @@ class Checkpointer:
             if newest is None or not _is_same(head.newest, newest):  # `newest` is checked already
                 _check_head(log, head)
             if head.newest is not None and head.newest.size > (newest.size if newest else -1):
-                self._engine.unsay_clean()
+                self._engine.clear_clean_mark()
                 newest = _keep(file, head.newest)  # signed just before a crash, and not stored here
         size = log.end_offset
         checkpoint = Checkpoint(origin, size, root_mended(log, size))
@@ -143,7 +143,7 @@ class Checkpointer:
         signatures = [signer.key.named(origin).sign(text) for signer in self._signers]
         note = note.with_signatures(signatures)
         kept = KeptCheckpoint.of_note(note.encode(), self._engine.now_ms())
-        self._engine.unsay_clean()
+        self._engine.clear_clean_mark()
         for head in heads:
             head.write(kept)
         return _keep(file, kept)
@@ -171,7 +171,7 @@ class Checkpointer:
             before, given = parse_note(kept.note), parse_note(checkpoint.note)
             note = parse_note(before.with_signatures(given.signatures).encode())  # not too many
             time_ms = self._engine.now_ms()
-            self._engine.unsay_clean()
+            self._engine.clear_clean_mark()
             if note != before:
                 file.append(Frame(COSIGNED, kept.size, time_ms, note.encode()))
             for token in checkpoint.timestamps:

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from merkql.storage.role import WriterRole
 
 SOON_S = 0.0005  # a hand-over takes half of it, so a thread that pauses longer loses little by one
-REST_S = 0.001  # how long the role is kept for a thread that came back soon the last time
+LINGER_S = 0.001  # how long the role is kept for a thread that came back soon the last time
 
 
-class Stay:
+class RoleLinger:
     """Tells the leader whether to keep the role; every call holds the commit queue's lock."""
 
     def __init__(self, role: WriterRole) -> None:
         self._role = role
         self._left_at = 0.0
         self._comes_back_soon = False
-        self.watched = False  # the background thread is going to end the stay
+        self.watched = False  # the background thread is going to end it
 
     def begin_write(self) -> None:
         """A thread begins a write while there is no leader."""
@@ -37,4 +37,4 @@ class Stay:
 
     def is_over(self) -> bool:
         """Whether the role was kept long enough and no thread came back."""
-        return time.monotonic() - self._left_at >= REST_S
+        return time.monotonic() - self._left_at >= LINGER_S
