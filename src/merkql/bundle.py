@@ -19,7 +19,7 @@ CHECKPOINT, TIMESTAMP = "checkpoint.txt", "checkpoint-{}.tsr"
 EVIDENCE = (RANGE, RECORDS, ENTRIES, CHECKPOINT)  # the files to check
 _TOOLS = ("proof.py", "verify.html")  # the programs that check them
 # What zipfile raises for damaged archives, besides its own BadZipFile.
-_DAMAGED = (zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+_DAMAGED = (zlib.error, struct.error, EOFError, OSError, RuntimeError, OverflowError, ValueError)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 
@@ -111,6 +111,10 @@ def unpack(data: bytes) -> dict[str, bytes]:
             members = {member.filename: member for member in archive.infolist()}
             if len(members) != len(archive.infolist()):
                 raise ProofError("not an evidence bundle: a name appears twice")
+            if len({name.casefold() for name in members}) != len(members):
+                raise ProofError("not an evidence bundle: two names differ in case alone")
+            if any("/" in name or "\\" in name for name in members):
+                raise ProofError("not an evidence bundle: a name is a path")
             if any(member.compress_type for member in members.values()):
                 raise ProofError("not an evidence bundle: it is compressed")
             if not {RANGE, CHECKPOINT} <= members.keys():

@@ -2,8 +2,7 @@
 
     python proof.py range.json records.jsonl entries.txt checkpoint.txt --key KEY
 
-Leaves are canonical encodings of records; the tree is RFC 9162's; checkpoints are C2SP's, whose
-signatures alone need a package, `cryptography`. Formats: docs/formats/proof.md and its links.
+Signatures alone need a package, `cryptography`. Formats: docs/formats/proof.md and its links.
 """
 
 from __future__ import annotations
@@ -168,8 +167,7 @@ def check_consistency(proof: Any, old: bytes | None = None, new: bytes | None = 
 
 
 # Texts: one spelling a value, but for the white space and the order of names in JSON ------------
-TLOG_PROOF = "c2sp.org/tlog-proof@v1"
-RECORD = "merkql-saved-record/v1"
+TLOG_PROOF, RECORD = "c2sp.org/tlog-proof@v1", "merkql-saved-record/v1"
 FORMS = {
     "merkql-proof/v1": "index size leaf_hash path root entry salt topic partition",
     "merkql-range/v1": "first stop size path root topic partition",
@@ -179,9 +177,10 @@ FORMS = {
 
 
 def _matched(form: str, text: Any, what: str, size_max: int = 1 << 20) -> Any:
-    plain = text.decode(errors="surrogateescape") if isinstance(text, bytes) else text
-    need(len(plain) <= size_max and not re.search("[\ud800-\udfff]", plain), "too long, or no text")
-    need(found := re.fullmatch(form, plain), f"not {what}")
+    text = text.decode(errors="surrogateescape") if isinstance(text, bytes) else text
+    fits = type(text) is str and len(text) <= size_max and not re.search("[\ud800-\udfff]", text)
+    need(fits, "too long, or no text")
+    need(found := re.fullmatch(form, text), f"not {what}")
     return found
 
 
@@ -232,11 +231,11 @@ def parse_tlog_proof(text: str | bytes) -> dict[str, Any]:
     parts = _matched(TLOG_PROOF + form, text, "a tlog-proof of merkql's")
     extra, note, path = _unbase64(parts[1]), parse_checkpoint(parts[4]), parts[3].split("\n")[:-1]
     # The entry, or the leaf hash of a record that is gone; then the salt, if there is one.
+    check_bytes(extra, "extra", 32, 48, 49, 65)
     entry, salt = (extra[:49], extra[49:]) if len(extra) % 16 else (None, extra[32:])
-    leaf = check_bytes(leaf_hash(entry) if entry else extra[:32], "leaf hash", 32)
-    fields = {"index": int(parts[2]), "leaf_hash": leaf, "path": tuple(map(_unbase64, path))}
-    fields |= {"size": note.size, "root": note.root, "checkpoint": note, "entry": entry}
-    return fields | {"salt": check_bytes(salt, "salt", 0, 16)}
+    leaf, hashes = leaf_hash(entry) if entry else extra[:32], tuple(map(_unbase64, path))
+    fields = {"index": int(parts[2]), "leaf_hash": leaf, "path": hashes, "entry": entry}
+    return fields | {"salt": salt, "size": note.size, "root": note.root, "checkpoint": note}
 
 
 class Checkpoint(NamedTuple):
@@ -250,8 +249,7 @@ class Checkpoint(NamedTuple):
     def signed_by(self, key: str) -> int | None:
         """When a witness with this key, `name+id+base64`, signed: in seconds since 1970, UTC.
 
-        0 for a log's key, which gives no time; None if it has not signed. `ProofError` if it did
-        not make a signature under its name and id.
+        0 for a log's key, None if it has not signed; `ProofError` if a signature is not its own.
         """
         form, what = r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", f"an Ed25519 key: {key!a}"
         name, hexadecimal, encoded = _matched(form, key, what).groups()
@@ -297,8 +295,8 @@ def _read(data: bytes) -> list[Any]:
     if data.startswith(TLOG_PROOF.encode()):
         return [proof := SimpleNamespace(**parse_tlog_proof(data)), proof.checkpoint]
     if re.fullmatch(b"([0-9a-f]{64}\n|[0-9a-f]{98}\n)+", data):
-        entries = map(bytes.fromhex, data.decode().split())
-        return [[one if len(one) == 32 else leaf_hash(one) for one in entries]]
+        lines = map(bytes.fromhex, data.decode().split())
+        return [[one if len(one) == 32 else leaf_hash(one) for one in lines]]
     form = re.search(rb'"format":\s*"([a-z/1-]+)"', data)
     if form is None or form[1].decode() not in FORMS:
         return [parse_checkpoint(data)]
@@ -324,8 +322,7 @@ def _signers(note: Checkpoint, group: str) -> list[str]:
 def judge(files: Sequence[bytes], roots: Sequence[bytes], keys: Sequence[str]) -> dict[str, Any]:
     """What files prove and what they do not, in words; `ProofError` if anything does not hold.
 
-    Each checkpoint needs the signatures of all `keys`; each proof, where there are any, one of the
-    `roots`, or a root signed so.
+    Each checkpoint needs all `keys`; each proof one of the `roots`, if given, or a root so signed.
     """
     found = [item for data in files for item in _read(data)]
     notes = [item for item in found if isinstance(item, Checkpoint)]
@@ -366,7 +363,10 @@ def judge(files: Sequence[bytes], roots: Sequence[bytes], keys: Sequence[str]) -
         seen |= any(" at " in one for one in signed)
         by = f"signed by {' and '.join(signed)}" if signed else "by whom, was not checked"
         proved.append(f"{note.origin!a} has {note.size} records, root {note.root.hex()}: {by}")
-    missing += ["how many records there were: only a checkpoint vouches for that"] * (not notes)
+    for place in sorted({f"/{one.topic}/{one.partition}" for one in saved}):
+        if notes and not any(f"/{note.origin}".endswith(place) for note in notes):
+            missing.append(f"that records are of {place[1:]}: no checkpoint here is")
+    missing += ["how many records, and of what topic: only a checkpoint says that"] * (not notes)
     missing += ["whose root it is: the proof's own; give a --root or a --key"] * (not trusted)
     missing += ["that others were shown the same log: no witness's key was given"] * (not seen)
     return {"proved": proved, "not_shown": missing}

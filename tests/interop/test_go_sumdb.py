@@ -33,16 +33,21 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
     place = tmp_path_factory.mktemp("go")
     shutil.copytree(SOURCE, place / "sumdb")
     environment = {**os.environ, "GOFLAGS": "-mod=mod -modcacherw", "GOPATH": str(place / "path")}
-    built = subprocess.run(
-        ["go", "build", "-o", str(place / "program"), "."],
-        cwd=place / "sumdb",
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if built.returncode and "golang.org" in built.stderr:
-        pytest.skip(f"golang.org/x/mod cannot be had: {built.stderr.strip()[:200]}")
+
+    def go(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["go", *words],
+            cwd=place / "sumdb",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    got = go("mod", "download")
+    if got.returncode:
+        pytest.skip(f"golang.org/x/mod cannot be had: {got.stderr.strip()[:200]}")
+    built = go("build", "-o", str(place / "program"), ".")
     assert not built.returncode, built.stderr
     return str(place / "program")
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 import merkql.proof
+from merkql import Broker
+from merkql.bundle import unpack
 from merkql.proof import ProofError
 from merkql.proofs import record_to_json
 from support import evidence
@@ -129,6 +131,31 @@ def test_forged_and_truncated_files(page: Any) -> None:
     stranger = evidence.Signer("stranger.example", 1, bytes(32)).key
     verdict = drop(page, [proof, RECORD], [stranger])
     assert verdict == ("NOT PROVED", ["the checkpoint is not signed by stranger.example"])
+
+
+def test_erased_records(page: Any, tmp_path: Path) -> None:
+    """What a log has left of them, and what who saved one can show still."""
+    with Broker.temporary() as broker:
+        broker.create_topic("orders", erasable=True)
+        broker.producer().send_values("orders", [b"value %d" % n for n in range(20)])
+        partition = broker.topic("orders").partition(0)
+        root, saved = partition.root(), partition.read(7)
+        before = partition.proof(7)
+        partition.erase(7, 9)
+        after = partition.proof(7).to_json().encode()
+        partition.evidence(5, 15, tmp_path / "evidence.zip")
+    whole = list(unpack((tmp_path / "evidence.zip").read_bytes()).values())
+    record = record_to_json(saved, before.salt, indent=None).encode()
+    verdict, reasons = drop(page, whole, [root.hex()])
+    assert verdict == "PROVED"
+    assert "Not shown: what 2 of these records say: it was not given" in reasons
+    assert drop(page, [after], [root.hex()])[0] == "PROVED"
+    assert drop(page, [before.to_json().encode(), record], [root.hex()])[0] == "PROVED"
+    verdict, reasons = drop(page, [after, record], [root.hex()])
+    assert verdict == "NOT PROVED"  # the salt is gone from the log
+    forged = [record.replace(b'"value": "', b'"value": "AAAA'), record.replace(b"ms", b"sm", 1)]
+    cases = [[*whole, record], [after, record], [after], *([*whole, one] for one in forged)]
+    assert_agrees(page, cases, [root.hex()])
 
 
 def test_it_agrees_with_the_program_on_every_damage(page: Any) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -294,6 +295,47 @@ def test_archives_that_are_no_bundles() -> None:
     ):
         with pytest.raises(ProofError, match="not an evidence bundle"):
             unpack(wrong)
+
+
+def with_member(name: str) -> bytes:
+    target = io.BytesIO(evidence.packed(FILES))
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(name, b"forged")
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Records.jsonl",
+        "RANGE.JSON",
+        "./records.jsonl",
+        "../records.jsonl",
+        "/etc/x",
+        "a\\..\\range.json",
+    ],
+)
+def test_an_archive_whose_files_hide_others_once_unpacked_was_a_bundle(name: str) -> None:
+    """Whoever unpacks it, where case is nothing, looks at another file than was checked."""
+    with pytest.raises(ProofError, match=r"differ in case|is a path"):
+        unpack(with_member(name))
+    assert unpack(with_member("letter.txt")) == FILES
+
+
+def test_a_position_beyond_any_file_was_an_overflow_error() -> None:
+    whole = evidence.packed(FILES)
+    at = whole.index(b"PK\x01\x02")
+    name_size, extra_size = struct.unpack_from("<HH", whole, at + 28)
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 5)
+    begin = at + 46 + name_size
+    archive = bytearray(whole[:begin] + extra + whole[begin + extra_size :])
+    struct.pack_into("<H", archive, at + 30, len(extra))
+    struct.pack_into("<I", archive, at + 42, 0xFFFFFFFF)
+    end = archive.rindex(b"PK\x05\x06")
+    (size,) = struct.unpack_from("<I", archive, end + 12)
+    struct.pack_into("<I", archive, end + 12, size + len(extra) - extra_size)
+    with pytest.raises(ProofError, match="not an evidence bundle"):
+        unpack(bytes(archive))
 
 
 @given(st.data())

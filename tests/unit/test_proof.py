@@ -606,7 +606,7 @@ def test_program_stands_alone(auditor: Path) -> None:
     assert (status, err) == (0, "")
     assert out == (
         f"PROVED: record 6 of the 13 with root {ROOT.hex()}\n"
-        "NOT SHOWN: how many records there were: only a checkpoint vouches for that\n"
+        "NOT SHOWN: how many records, and of what topic: only a checkpoint says that\n"
         "NOT SHOWN: that others were shown the same log: no witness's key was given\n"
     )
     status, out, err = run(auditor, "proof.json", "record.json")

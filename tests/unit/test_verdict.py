@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merkql.proof import ProofError, judge, main, parse_checkpoint
+from merkql.proof import ProofError, judge, main, parse_checkpoint, parse_tlog_proof
 from merkql.proofs import Proof, record_to_json
 from support import evidence
 from support.evidence import GROWTH, PROOF, RECORDS, ROOT, SIZE, TREE, bundle_files, flipped, note
@@ -207,7 +209,7 @@ def test_every_flipped_bit_of_a_proof_file_is_refused() -> None:
             verdict = judge([damaged, RECORD], [ROOT], ())
         except ProofError:
             continue
-        assert verdict["not_shown"][0].startswith("how many records there were")
+        assert verdict["not_shown"][0].startswith("how many records, and of what topic")
         size = {"size": 0}  # the one thing that a root alone does not vouch for
         assert claims(damaged) | size == claims(PROOF.to_json().encode()) | size, damaged
     for size_12 in (PROOF.to_json().replace('"size": 13', '"size": 12').encode(),):
@@ -372,3 +374,55 @@ def test_the_program_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "holds": False,
         "reason": "the proof is for another root",
     }
+
+
+def test_records_retold_as_another_topics_were_proved_without_a_word() -> None:
+    """No leaf has a topic: a checkpoint's origin does, and nobody compared the two."""
+    keys = [LOG.key, WITNESS.key]
+    assert judge([tlog_proof(), RECORD], (), keys)["not_shown"] == []
+    for old, new, place in (
+        (b'"orders"', b'"salaries"', "salaries/2"),
+        (b": 2,", b": 3,", "orders/3"),
+    ):
+        retold = RECORD.replace(old, new, 1)
+        assert retold != RECORD
+        said = f"that records are of {place}: no checkpoint here is"
+        assert judge([tlog_proof(), retold], (), keys)["not_shown"] == [said]
+    whole = evidence.bundle_files()
+    retold_bundle = [part.replace(b'"orders"', b'"salaries"') for part in whole]
+    said = "that records are of salaries/2: no checkpoint here is"
+    assert said in judge(retold_bundle, (), keys)["not_shown"]
+    assert not any(
+        "salaries" in one or "orders" in one for one in judge(whole, (), keys)["not_shown"]
+    )
+
+
+@pytest.mark.parametrize("wrong", [None, 1, 2.5, True, [], (), {}, object(), bytearray(b"x")])
+def test_what_is_no_text_is_no_proof(wrong: Any) -> None:
+    """`TypeError` where a text was asked for and something else came."""
+    signed_by = parse_checkpoint(note()).signed_by
+    for parse in (parse_checkpoint, parse_tlog_proof, signed_by, Proof.from_json):
+        with pytest.raises(ProofError):
+            parse(wrong)
+
+
+def test_deep_json_and_long_numbers_are_no_proofs() -> None:
+    proof = evidence.PROOF.to_json()
+    for text in (
+        "[" * 200_000,
+        proof.replace('"path": [', '"path": ' + "[" * 100_000),
+        proof.replace('"size": 13', '"size": ' + "9" * 100_000),
+        proof.replace('"size": 13', '"size": -' + "9" * 5_000),
+        proof.replace('"size": 13', '"size": 1e400'),
+        proof.replace('"size": 13', '"size": NaN'),
+    ):
+        with pytest.raises(ProofError):
+            judge([text.encode()], (), ())
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, 31, 33, 47, 50, 64, 66, 80, 97])
+def test_a_tlog_proof_with_an_entry_of_another_size_was_read(size: int) -> None:
+    lines = evidence.PROOF.to_tlog_proof(evidence.note()).split("\n")
+    lines[1] = f"extra {base64.b64encode(bytes(size)).decode()}"
+    with pytest.raises(ProofError):
+        Proof.from_tlog_proof("\n".join(lines))
