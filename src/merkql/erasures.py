@@ -35,6 +35,7 @@ from merkql.storage.erasure import Erasure, prepare, ranges
 from merkql.storage.files import remove_leftover
 from merkql.storage.kept_frames import scrub_kept_frames
 from merkql.storage.partition_log import PartitionLog
+from merkql.storage.retention import keep_start, visible_start
 from merkql.storage.writer import CommitRequest
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class Erasures:
         beyond = [offset for offset in offsets if offset >= log.end_offset]
         if beyond:
             raise OffsetOutOfRangeError(beyond[0], log.start_offset, log.end_offset)
+        if topic.retention.max_bytes is not None:  # batches shrink: what is hidden stays hidden
+            keep_start(log, visible_start(log, topic.retention, self._engine.now_ms()))
         return prepare(log, offsets)
 
     def _records(self, erasure: Erasure, reason: Reason) -> list[ErasureRecord]:

@@ -123,6 +123,8 @@ class Topic(ProcessBound):
         """The partition of that number; ``UnknownPartitionError`` if there is none."""
         if not isinstance(index, int) or isinstance(index, bool):
             raise TypeError(f"a partition is an int, not {index!r}")
+        if index >= len(self._partitions):
+            self._owner.topics.refresh()  # another process may have added some
         if not 0 <= index < len(self._partitions):
             raise UnknownPartitionError(self.name, index, len(self._partitions))
         return self._partitions[index]

@@ -747,3 +747,20 @@ def test_producers_and_deliveries_did_not_say_what_they_are(tmp_path: Path) -> N
         assert repr(producer) == f"<Producer of <Broker of {tmp_path}>>"
         producer.close()
         assert repr(producer) == f"<Producer of <Broker of {tmp_path}>, closed>"
+
+
+def test_an_erasure_brought_records_back_that_a_limit_of_bytes_had_hidden(tmp_path: Path) -> None:
+    """Batches shrink as their records go, so more of them fitted; and who had looked before saw
+    another start than who had not."""
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t", erasable=True, retention=RetentionConfig(max_bytes=2500))
+        for _ in range(4):
+            broker.producer().send("t", b"v" * 1000)
+        partition = broker.topic("t").partition(0)
+        assert partition.start_offset == 2
+        assert partition.erase(3) == [3]
+        assert partition.start_offset == 2
+        with Broker.open(tmp_path, read_only=True) as reader:
+            assert reader.topic("t").partition(0).start_offset == 2
+    with Broker.open(tmp_path) as broker:
+        assert broker.topic("t").partition(0).start_offset == 2

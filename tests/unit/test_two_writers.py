@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from merkql import Broker, ProducerRecord, RetentionConfig, UnknownTopicError
+from merkql import (
+    Broker,
+    ProducerRecord,
+    RetentionConfig,
+    UnknownPartitionError,
+    UnknownTopicError,
+)
 from merkql.storage import maintenance
 from merkql.storage.files import Files
 from merkql.storage.maintenance import sync_segments
@@ -325,3 +331,16 @@ def test_syncing_a_file_that_is_gone_made_an_empty_one_of_its_name(
         one._engine.pool.sync(segment)
     assert not os.path.exists(segment)
     os.rename(segment + ".aside", segment)
+
+
+def test_a_partition_that_another_process_added_was_unknown_to_who_sent_to_it(pair: Pair) -> None:
+    one, other = pair
+    one.create_topic("t")
+    topic = other.topic("t")
+    assert send(other, b"x") == [0]
+    one.topic("t").add_partitions(3)
+    assert send(other, b"y", partition=2) == [0]
+    one.topic("t").add_partitions(4)
+    assert topic.partition(3).end_offset == 0
+    with pytest.raises(UnknownPartitionError, match="has no partition 4: it has 4"):
+        topic.partition(4)
