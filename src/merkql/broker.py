@@ -42,7 +42,7 @@ class Broker(ProcessBound):
     Made by ``open``. Closing it closes its producers and consumers; the directory can be opened
     again at once. Dropping it unclosed loses nothing that was acknowledged. It belongs to the
     process that opened it: in a forked child it raises ``ClosedError``, and the child opens the
-    directory itself.
+    directory itself. ``config`` is what it was opened with, ``closed`` whether it is closed.
     """
 
     def __init__(self, config: BrokerConfig, files: Files | None = None) -> None:

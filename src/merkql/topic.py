@@ -75,7 +75,7 @@ class _Owner:
 
 
 class Topic(ProcessBound):
-    """A named set of partitions. Safe to share between threads."""
+    """A named set of partitions. Safe to share between threads. ``name`` is its name."""
 
     def __init__(
         self, owner: TopicOwner, directory: str, name: str, topic_id: bytes, config: TopicConfig

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from pathlib import Path
 
 import pytest
 from tests.support.pages import worked_example
 
+from merkql import Broker
 from merkql._core import frame
 from merkql.storage import directory, offset_index, shared_state, start_file, tail_page
 
@@ -40,6 +42,15 @@ def example_tail() -> tail_page.TailState:
         boot_id=TOPIC_ID,
         rewrites=4,
     )
+
+
+def test_segment_page_example_is_the_file_of_two_sends(tmp_path: Path) -> None:
+    with Broker.open(tmp_path) as broker:
+        send, key, time_ms = broker.producer().send, b"order-42", 1_700_000_000_000
+        send("orders", b"widget", key=key, timestamp_ms=time_ms)
+        send("orders", None, key=key, headers={"by": "amy"}, timestamp_ms=time_ms + 250)
+    segment = tmp_path / "topics" / "orders" / "0" / "00000000000000000000.log"
+    assert segment.read_bytes() == worked_example("segment")
 
 
 def test_frame_page_example_is_what_encode_writes_without_padding():

@@ -46,7 +46,8 @@ logger = logging.getLogger("merkql.recovery")
 class Partition(PartitionAccess):
     """One ordered log of records with a merkle tree over all it ever held.
 
-    Safe to share between threads. Reading takes no lock a writer holds across a sync.
+    Safe to share between threads. Reading takes no lock a writer holds across a sync. ``topic``
+    and ``index`` say which one it is.
     """
 
     def __init__(
