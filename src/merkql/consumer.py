@@ -175,9 +175,10 @@ class Consumer(ProcessBound):
             chunks = self._next_chunks(wait, limit)
             for place, records in chunks:
                 place.position = place.handed_out = records[-1].offset + 1
-        if len(chunks) == 1:
-            return chunks[0][1]
-        return [record for _, records in chunks for record in records]
+        found = chunks[0][1] if chunks else []
+        for _, records in chunks[1:]:
+            found += records
+        return found
 
     def __iter__(self) -> Iterator[Record]:
         """Records without end; ``close`` or ``wakeup`` from another thread ends the loop.
@@ -185,21 +186,26 @@ class Consumer(ProcessBound):
         A record counts as handed out when the loop receives it.
         """
         self._check_open()
+        clock = self._clock
         while True:
             try:
                 with self._guard:
                     woken, self._woken = self._woken, False
                     chunks = [] if woken else self._next_chunks(math.inf, self._max_records)
-                    current, until = self._round, self._clock() + WAIT_SLICE_S
+                    current, until = self._round, clock() + WAIT_SLICE_S
             except ClosedError:
                 return  # as was asked for
             if not chunks:
                 return
-            for place, record in ((place, one) for place, some in chunks for one in some):
-                place.position = place.handed_out = record.offset + 1
-                yield record
-                if self._round != current or self._clock() >= until:
-                    break  # slow work must not delay the group; the rest is fetched again
+            for place, records in chunks:
+                for record in records:  # few steps each: this loop is as fast as readers get
+                    place.position = place.handed_out = record.offset + 1
+                    yield record
+                    if self._round != current or clock() >= until:
+                        break  # slow work must not delay the group; the rest is fetched again
+                else:
+                    continue
+                break
 
     def wakeup(self) -> None:
         """End a waiting ``poll`` or iteration, else the next one that would wait. From any thread.
