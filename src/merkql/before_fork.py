@@ -16,6 +16,7 @@ LOADED_LATE = (
     "consumer",
     "consumer_arguments",
     "erasures",
+    "group_names",
     "groups",
     "proof",
     "proofs",

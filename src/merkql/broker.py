@@ -199,7 +199,7 @@ class Broker(ProcessBound):
 
     def groups(self) -> list[str]:
         """The names of all consumer groups, sorted."""
-        from merkql.groups import list_groups
+        from merkql.group_names import list_groups
 
         self._engine.check_open()
         return list_groups(self._engine.pool.files, self._groups_directory)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +23,9 @@ from merkql.group_lock import (
     GroupLock,
     HeldLock,
     SupersededError,
-    lock_file_content,
 )
 from merkql.storage import layout
-from merkql.storage.entries import group_entries, is_directory
+from merkql.storage.entries import is_directory
 from merkql.storage.files import Files, explaining_unwritable, read_file, replace_file
 
 logger = logging.getLogger("merkql.groups")
@@ -355,25 +353,3 @@ class Group:
             )
         (sequence, offsets), number = max(sound, key=lambda one: one[0][0])
         return _Content(sequence, offsets, number, len(data))
-
-
-def list_groups(files: Files, groups_directory: str) -> list[str]:
-    """The names of all groups with members or committed offsets, sorted."""
-    try:
-        entries = group_entries(files, groups_directory)
-    except FileNotFoundError:
-        return []
-    names = (_name_of(files, os.path.join(groups_directory, entry), entry) for entry in entries)
-    return sorted(name for name in names if name is not None)
-
-
-def _name_of(files: Files, directory: str, entry: str) -> str | None:
-    try:
-        _, name = lock_file_content(read_file(files, layout.group_lock(directory)))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
-        raise
-    if name is None:  # lost in a power cut, or being written now
-        name = re.sub(r"%(3A|2E)", lambda match: chr(int(match[1], 16)), entry)
-    return name if layout.file_name(name) == entry else None

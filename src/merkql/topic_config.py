@@ -87,7 +87,8 @@ def read_topic(pool: FilePool, topic_directory: str) -> tuple[str, bytes, TopicC
         if len(topic_id) != 16 or os.path.basename(topic_directory) != layout.file_name(name):
             raise ValueError("it does not belong in this directory")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CorruptionError(path, 0, f"not a topic's configuration: {error}") from None
+        missing = "no " if isinstance(error, KeyError) else ""
+        raise CorruptionError(path, 0, f"not a topic's configuration: {missing}{error}") from None
     return name, topic_id, config
 
 

@@ -212,6 +212,7 @@ class TopicTable:
         with self._engine.exclusive(topics=True), self._lock:
             self._look()
             if name in self._topics or layout.file_name(name) in self._damaged:
+                self._known(name)  # raises what is wrong with one that is damaged
                 raise TopicExistsError(f"topic {name!r} exists already")
             topic = self._create(name, config)
             self._topics[name] = topic

@@ -178,32 +178,6 @@ def test_wrong_input_is_one_line(log: Path, words: tuple[object, ...], needle: s
     assert needle in done.err
 
 
-def test_kcats_own_words(log: Path) -> None:
-    assert merkql(log, "-C", "-t", "t", "-p", 0, "-o", -1, "-e").lines == ["v9"]
-    assert merkql(log, "-t", "t", "-p", 0, "-C", "-o", 9).lines == ["v9"]
-    assert merkql(log, "-G", "g", "t", "-c", 1).out.startswith((b"v0", b"w0"))
-    merkql(log, "-P", "-t", "new", "-K:", "-l", stdin=b"a:b\n")
-    assert merkql(log, "-C", "-t", "new", "-K:").lines == ["a:b"]
-    assert "topics TOPIC --at" in refused(log, "-Q", "-t", "t:0:1").err
-    assert "consume (-C), produce (-P), topics (-L)" in refused(log, "-t", "t").err
-    for words, needle in (
-        (("-P", "-t", "t", "-zlz4"), "-z: compression is a topic's"),
-        (("-P", "-t", "t", "-z", "lz4"), "-z: compression is a topic's"),
-        (("-C", "-t", "t", "-X", "a=b"), "-X: there is no librdkafka"),
-        (("-C", "-t", "t", "-s", "value=avro", "-r", "http://x"), "-s: nothing is decoded"),
-    ):
-        assert needle in refused(log, *words).err
-
-
-def test_a_broker_s_address_made_a_directory_of_that_name(
-    log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(log.parent)
-    done = refused(log, "-P", "-b", "localhost:9092", "-t", "t", stdin=b"a\n")
-    assert "localhost:9092: there is no broker; -b, as -d, names a directory" in done.err
-    assert not (log.parent / "localhost:9092").exists()
-
-
 # Groups
 
 

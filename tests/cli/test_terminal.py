@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from merkql import Broker
-from merkql.cli import running
 from merkql.cli.progress import Progress
 from merkql.cli.quantities import bytes_text, duration, duration_text, moment, moment_text, size
+from merkql.cli.status import BUG
 from support.command import ENTRY, InTerminal, environment, interrupt, merkql, start, wait_until
 
 ESCAPE = b"\x1b["
@@ -288,18 +288,30 @@ def test_a_follower_leaves_its_group_when_it_is_told_to_end(log: Path, number: i
     assert done.err == ""  # nobody else holds a partition
 
 
-def test_ctrl_c_in_the_middle_of_an_import_is_silent(log: Path) -> None:
-    program = """
-import os, signal, sys, _merkql
+@pytest.mark.parametrize(
+    "how",
+    ["os.kill(os.getpid(), signal.SIGINT)", "raise KeyboardInterrupt"],
+    ids=["signal", "raised"],
+)
+@pytest.mark.parametrize(
+    "entry",
+    ["import _merkql; sys.exit(_merkql.main())", "runpy.run_module('merkql', run_name='__main__')"],
+    ids=["installed", "python -m"],
+)
+def test_ctrl_c_in_the_middle_of_an_import_printed_a_traceback(
+    log: Path, entry: str, how: str
+) -> None:
+    program = f"""
+import os, runpy, signal, sys
 class Finder:
     def find_spec(name, *_):
         if name == os.environ["WHERE"]:
-            os.kill(os.getpid(), signal.SIGINT)
+            {how}
 sys.meta_path.insert(0, Finder)
-sys.exit(_merkql.main())
+{entry}
 """
-    before_arguments = ("merkql", "merkql.cli", "argparse")
-    for name in (*before_arguments, "merkql.broker", "merkql.storage", "merkql.storage.engine"):
+    before_arguments = ("merkql.cli", "argparse")
+    for name in (*before_arguments, "merkql.broker", "merkql.storage.engine"):
         done = subprocess.run(
             [sys.executable, "-c", program, "topics"],
             env={**environment(log), "WHERE": name},
@@ -307,7 +319,7 @@ sys.exit(_merkql.main())
             timeout=60,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (-signal.SIGINT, b""), name
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b""), name
 
 
 def test_ctrl_c_where_it_is_ignored_is_ignored(tmp_path: Path) -> None:
@@ -333,7 +345,7 @@ def test_our_own_mistake_is_one_line_too(log: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Broker, "open", fail)
     done = merkql(log, "topics", MERKQL_TRACEBACK="")
-    assert done.status == running.BUG
+    assert done.status == BUG
     assert done.err.count("\n") == 1
     assert "AssertionError: never so" in done.err
     with pytest.raises(AssertionError):

@@ -21,7 +21,6 @@ from merkql.groups import (
     PartitionKey,
     decode_slot,
     encode_slot,
-    list_groups,
 )
 from merkql.storage.files import Files
 
@@ -282,20 +281,6 @@ def test_a_slot_cut_or_changed_anywhere_is_refused(offsets: Offsets, data: st.Da
 @given(st.binary(max_size=200))
 def test_no_bytes_hurt_the_decoder(data: bytes) -> None:
     assert decode_slot(data, SLOT_SIZE_MIN) is None
-
-
-@pytest.mark.parametrize("name", ["a", "a:b", ".hidden", "x" * 249, ":" * 249])
-def test_groups_are_listed_by_their_names(tmp_path: Path, name: str) -> None:
-    groups = str(tmp_path / "groups")
-    group = Group(Files(), groups, name)
-    group.make_directory()
-    assert list_groups(Files(), groups) == []  # nobody ever used it
-    commit(group, {0: 1})
-    assert list_groups(Files(), groups) == [name]
-
-
-def test_a_list_of_no_groups(tmp_path: Path) -> None:
-    assert list_groups(Files(), str(tmp_path / "groups")) == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", "x" * 250, "ä"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 
 from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory, add_json, new_command
-from merkql.cli.running import FAILED, OK
 from merkql.cli.signing import (
     add_key,
     add_partitions,
@@ -13,6 +12,7 @@ from merkql.cli.signing import (
     read_policy,
     signed_partitions,
 )
+from merkql.cli.status import FAILED, OK
 from merkql.cli.tables import Row, print_objects, print_table
 from merkql.cli.terminal import Terminal
 from merkql.storage.history import KeptCheckpoint

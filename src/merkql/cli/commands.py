@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from merkql.cli import kcat
 from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory
 
 # Name, module, and what the list of commands says of it.
@@ -39,8 +40,18 @@ EPILOG = (
     "`merkql COMMAND --help` says more. The directory is -d DIR, else $MERKQL_DIRECTORY, else the "
     "current one. Who knows kcat may go on with its habits: `merkql -C -t TOPIC -o -10 -e`."
 )
-MODES = {"-C": "consume", "-P": "produce", "-L": "topics", "-G": "consume"}  # as in kcat
 _WITH_VALUE = ("-d", "-b", "--directory")
+# What other programs of the kind call it.
+_MEANT = {
+    **dict.fromkeys(("list", "ls", "describe", "show", "stat", "info"), "topics"),
+    **dict.fromkeys(("cat", "read", "get", "consumer", "log"), "consume TOPIC"),
+    **dict.fromkeys(("write", "put", "send", "producer", "append"), "produce TOPIC"),
+    **dict.fromkeys(("tail", "follow", "watch"), "consume TOPIC -o -10 --follow"),
+    **dict.fromkeys(("fsck", "check"), "verify"),
+    **dict.fromkeys(("rm", "remove", "drop"), "delete TOPIC"),
+    "init": "create TOPIC",
+    "lag": "groups",
+}
 _ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 
 
@@ -57,16 +68,6 @@ class Command(Protocol):
 def load(name: str) -> Command:
     """The module of a command, imported now."""
     return cast("Command", importlib.import_module(COMMANDS[name][0]))
-
-
-# What kcat has and merkql cannot have, with the way to what is meant.
-_KCAT_ALONE = {
-    "-X": "there is no librdkafka to set; what a topic keeps and syncs, `merkql create` says",
-    "-z": "compression is a topic's: `merkql create TOPIC --compression lz4`",
-    "-s": "nothing is decoded; -f, --json and --raw print what is there",
-    "-r": "there is no schema registry; -f, --json and --raw print what is there",
-    "-m": "there is no broker to wait for",
-}
 
 
 def parse(words: Sequence[str], *, width: int | None = None) -> Namespace:
@@ -90,9 +91,7 @@ def parse(words: Sequence[str], *, width: int | None = None) -> Namespace:
     own = top.commands.made[name]
     arguments, unknown = own.parse_known_intermixed_args(rest[1:], given)
     if unknown:
-        word = unknown[0]
-        hint = _KCAT_ALONE.get(word[:2])
-        about = f"no option or argument {word!r}" if hint is None else f"{word[:2]}: {hint}"
+        about = kcat.hint(unknown[0]) or f"no option or argument {unknown[0]!r}"
         raise UsageError(f"{PROGRAM} {name}", about)
     return arguments
 
@@ -116,7 +115,7 @@ def new_parser(names: Sequence[str], *, width: int | None = None) -> Parser:
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
     """The options before the command, and the command with what follows it.
 
-    kcat's modes are understood too: `-C -t TOPIC` is `consume -t TOPIC`.
+    A line of kcat's is understood too: `-Ct TOPIC` is `consume -t TOPIC`.
     """
     at = 0
     while at < len(words):
@@ -127,20 +126,18 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
         else:
             break
     before, rest = words[:at], words[at:]
-    if rest and rest[0].startswith("-") and rest[0] not in _ALIASES:
-        for index, word in enumerate(rest):
-            if word in MODES:
-                kept = [word] if word == "-G" else []
-                return before, [MODES[word], *rest[:index], *kept, *rest[index + 1 :]]
+    if rest and kcat.is_kcats(rest[0]) and rest[0] not in _ALIASES:
+        rest = kcat.translated(rest) or rest
     return before, rest
 
 
 def _not_a_command(name: str) -> str:
-    if name == "-Q":
-        return "-Q is `merkql topics TOPIC --at TIME` here"
     if name.startswith("-"):
-        modes = ", ".join(f"{MODES[mode]} ({mode})" for mode in ("-C", "-P", "-L"))
-        return f"{name} needs a command before it: {modes}; `{PROGRAM} help` lists them all"
+        modes = "consume (-C), produce (-P), topics (-L)"
+        needs = f"{name} needs a command before it: {modes}; `{PROGRAM} help` lists them all"
+        return kcat.hint(name) or needs
+    if name in _MEANT:
+        return f"no command {name!r}; that is `{PROGRAM} {_MEANT[name]}` here"
     import difflib  # dear to import, and needed here alone
 
     close = difflib.get_close_matches(name, COMMANDS, n=1)

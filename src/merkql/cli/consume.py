@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable
 
-from merkql.broker import Broker
-from merkql.cli.chosen import partitions_of, topics_of
+from merkql.cli.by_hand import by_hand
+from merkql.cli.choice import Choice, compiled
+from merkql.cli.chosen import topics_of
 from merkql.cli.opening import to_read
 from merkql.cli.parsing import (
     Parser,
@@ -15,17 +15,19 @@ from merkql.cli.parsing import (
     UsageError,
     add_directory,
     add_json,
+    add_kcat,
     add_quiet,
     new_command,
 )
 from merkql.cli.positions_asked import Asked, asked
 from merkql.cli.quantities import count, moment, partition
-from merkql.cli.reading import Reading, Sink, as_group, by_hand
+from merkql.cli.reading import Reading, Sink, as_group
 from merkql.cli.record_text import (
     Renderer,
     TextStyle,
     format_renderer,
     json_renderer,
+    kcat_json_renderer,
     separator,
     text_renderer,
     unescaped,
@@ -106,6 +108,7 @@ def _add_looks(parser: Parser) -> None:
     parser.add_argument("--raw", action="store_true", help="values back to back, byte for byte")
     parser.add_argument("-u", "--unbuffered", action="store_true", help="nothing: it always is")
     add_json(parser, "one JSON object a line; what is not UTF-8 in base64")
+    add_kcat(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -116,15 +119,19 @@ def run(arguments: Namespace) -> int:
     with to_read(arguments) as broker:
         policy = read_policy(arguments) if arguments.policy else None
         reading = Reading(broker, sink, arguments.follow, until, policy)
+        choice = Choice(broker, names, arguments.partition)
         if arguments.group is None:
-            by_hand(reading, _partitions(broker, names, arguments.partition), begin)
+            by_hand(reading, choice, begin)
         else:
             start = {"beginning": "earliest", "stored": "earliest", "end": "latest"}
-            wanted: re.Pattern[str] | list[str] = _names_or_pattern(broker, names)
             parts = None
             if arguments.partition is not None:
-                parts = _partitions(broker, names, arguments.partition)
+                found = choice.at_start().values()
+                parts = [TopicPartition(one.topic, one.index) for one in found]
+            wanted = _names_or_pattern(choice)
             as_group(reading, arguments.group, start[begin.kind], wanted, parts)
+    if arguments.kcat and not (arguments.exit or arguments.follow or arguments.count):
+        arguments.terminal.note("the end; kcat would wait here, as -F does (-e: without this line)")
     return 0
 
 
@@ -153,7 +160,7 @@ def _renderer(arguments: Namespace) -> Renderer:
     if sum(looks) > 1:
         raise UsageError("merkql consume", "one of --json, --raw and --format")
     if arguments.json:
-        return json_renderer
+        return kcat_json_renderer if arguments.kcat else json_renderer
     style = TextStyle(
         b"" if arguments.raw else arguments.delimiter,
         arguments.key_separator,
@@ -169,29 +176,10 @@ def _renderer(arguments: Namespace) -> Renderer:
         raise UsageError("merkql consume", str(error)) from None
 
 
-def _names_or_pattern(broker: Broker, names: list[str]) -> re.Pattern[str] | list[str]:
-    if any(name.startswith("^") for name in names):
-        return _compiled("|".join(f"(?:{n})" if n[0] == "^" else re.escape(n) for n in names))
-    for name in names:
-        broker.topic(name)  # raises for one that is not there
-    return names
-
-
-def _partitions(broker: Broker, names: list[str], only: int | None) -> list[TopicPartition]:
-    """Those of the topics, and of all that a ^REGEX stands for, each topic once."""
-    topics: list[str] = []
-    for name in names:
-        if name.startswith("^"):
-            matches: Callable[[str], object] = _compiled(name).fullmatch
-            topics += [one for one in broker.topics() if matches(one)]
-        else:
-            topics.append(name)
-    found = partitions_of(broker, dict.fromkeys(topics), only)
-    return [TopicPartition(one.topic, one.index) for one in found]
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UsageError("merkql consume", f"{pattern!r} is not a pattern: {error}") from None
+def _names_or_pattern(choice: Choice) -> re.Pattern[str] | list[str]:
+    """What a group subscribes to; raises for a name that is not there."""
+    choice.at_start()
+    if not choice.patterns:
+        return choice.names
+    parts = [re.escape(name) for name in choice.names] + [one.pattern for one in choice.patterns]
+    return compiled("|".join(f"(?:{part})" for part in parts))

@@ -12,11 +12,19 @@ from merkql.cli.dump_checkpoints import dump_checkpoints
 from merkql.cli.dump_groups import dump_assignment, dump_lock, dump_member, dump_offsets
 from merkql.cli.dump_log import dump_frames
 from merkql.cli.dump_segments import dump_index, dump_segment
-from merkql.cli.dump_small import dump_hashes, dump_json, dump_number, dump_state, dump_tail
+from merkql.cli.dump_small import (
+    dump_clean,
+    dump_json,
+    dump_salts,
+    dump_start,
+    dump_state,
+    dump_tail,
+    dump_tree,
+)
 from merkql.cli.dumping import Depth, Dump, Place
 from merkql.cli.parsing import Parser, Subparsers, UsageError, add_json, new_command
 from merkql.cli.quantities import bytes_text
-from merkql.cli.running import DAMAGED, OK
+from merkql.cli.status import DAMAGED, OK
 
 # What a file is, by its name, and what it is called; the directories tell two apart.
 KINDS: dict[str, tuple[str, Dump]] = {
@@ -30,10 +38,10 @@ KINDS: dict[str, tuple[str, Dump]] = {
     "member": (r"[0-9a-f]{14}-[0-9a-f]{8}", dump_member),
     "topic": (r"topic\.json", dump_json),
     "directory": (r"merkql\.json", dump_json),
-    "start": (r"start", dump_number),
-    "clean": (r"clean", dump_number),
-    "tree": (r"h\d\d", dump_hashes),
-    "salts": (r"salts", dump_hashes),
+    "start": (r"start", dump_start),
+    "clean": (r"clean", dump_clean),
+    "tree": (r"h\d\d", dump_tree),
+    "salts": (r"salts", dump_salts),
     "lock": (r"lock(\.queue|\.sharers)?", dump_lock),
     "state": (r"state", dump_state),
 }

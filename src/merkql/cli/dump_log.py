@@ -16,7 +16,7 @@ def dump_frames(place: Place, depth: Depth) -> Iterator[Finding]:
     if seed is None:
         yield Finding("note", 0, {"note": "no merkql.json above: checksums cannot be checked"})
         seed = 0
-    position, sequence = 0, -1
+    position, sequence, is_empty = 0, -1, True
     while position < len(data):
         one = frame.decode(data[position:], position, seed)
         if one is not None:
@@ -32,11 +32,14 @@ def dump_frames(place: Place, depth: Depth) -> Iterator[Finding]:
         while position < len(data) and data[position : position + 4] != frame.MAGIC:
             position += frame.ALIGNMENT
         size = min(position, len(data)) - start
+        is_used = bool(bytes(data[start : start + size]).strip(b"\0"))
+        is_empty = is_empty and not is_used
         if is_frame:
             yield Finding("frame", start, {"size": size}, "torn or damaged: no sound checksum")
         else:
-            what = "unused" if not bytes(data[start : start + size]).strip(b"\0") else "remains"
-            yield Finding(what, start, {"size": size})
+            yield Finding("remains" if is_used else "unused", start, {"size": size})
+    if sequence < 0 and not is_empty:
+        yield Finding("end", len(data), {}, "not one whole frame: is it of a write-ahead log?")
 
 
 def _found(one: frame.Frame, place: Place, *, is_older: bool) -> Finding:

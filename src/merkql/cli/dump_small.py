@@ -4,7 +4,8 @@ merkle-log.md."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from merkql.cli.dumping import Depth, Finding, Place
@@ -82,21 +83,36 @@ def dump_json(place: Place, _: Depth) -> Iterator[Finding]:
         yield Finding("settings", 0, {}, str(error))
 
 
-def dump_number(place: Place, _: Depth) -> Iterator[Finding]:
-    """`start` or `clean`: a number and its checksum."""
+def dump_start(place: Place, _: Depth) -> Iterator[Finding]:
+    """The first offset that is shown, and its checksum."""
+    return _number(place, "first offset shown", encode_start)
+
+
+def dump_clean(place: Place, _: Depth) -> Iterator[Finding]:
+    """The last group before a clean close, and its checksum."""
+    return _number(place, "last group", encode_clean)
+
+
+def _number(place: Place, what: str, encode: Callable[[int], bytes]) -> Iterator[Finding]:
     data = place.content()
     number = int.from_bytes(data[4:12], "little")
-    what = "first offset shown" if place.name == "start" else "last group"
-    encoded = encode_start(number) if place.name == "start" else encode_clean(number)
-    yield Finding("number", 0, {what: number}, None if data == encoded else "it does not check out")
+    problem = None if data == encode(number) else "it does not check out"
+    yield Finding("number", 0, {what: number}, problem)
 
 
-def dump_hashes(place: Place, depth: Depth) -> Iterator[Finding]:
-    """A level of a tree, or the salts: how many there are, and each with ``depth.records``.
+def dump_tree(place: Place, depth: Depth) -> Iterator[Finding]:
+    """A level of a tree: how many hashes there are, and each with ``depth.records``."""
+    level = f" of level {int(place.name[1:])}" if re.fullmatch(r"h\d\d", place.name) else ""
+    return _hashes(place, depth, HASH_SIZE, f"hashes{level}")
 
-    Whether they are right only the records tell: `verify` asks them.
-    """
-    size = SALT_SIZE if place.name == "salts" else HASH_SIZE
+
+def dump_salts(place: Place, depth: Depth) -> Iterator[Finding]:
+    """The salts: how many there are, and each with ``depth.records``."""
+    return _hashes(place, depth, SALT_SIZE, "salts")
+
+
+def _hashes(place: Place, depth: Depth, size: int, what: str) -> Iterator[Finding]:
+    """Whether they are right only the records tell: `verify` asks them."""
     count, rest = divmod(place.size, size)
     if depth.records:
         for first in range(0, count, AT_ONCE):
@@ -106,6 +122,5 @@ def dump_hashes(place: Place, depth: Depth) -> Iterator[Finding]:
                 yield Finding(
                     "hash", index * size, {"index": index, "hash": data[at : at + size].hex()}
                 )
-    what = "salts" if place.name == "salts" else f"hashes of level {int(place.name[1:])}"
     problem = "the last one is cut short" if rest else None
     yield Finding("end", place.size, {what: count}, problem)

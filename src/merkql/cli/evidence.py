@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 from merkql.cli.opening import to_read
 from merkql.cli.parsing import Parser, Subparsers, add_directory, add_json, new_command
 from merkql.cli.quantities import counted, partition
-from merkql.cli.running import OK
+from merkql.cli.status import OK
 
 
 def add_parser(subparsers: Subparsers) -> Parser:

@@ -13,9 +13,10 @@ from merkql.assignment import GroupState, decode_state
 from merkql.broker import Broker
 from merkql.cli.opening import to_read
 from merkql.cli.parsing import Parser, Subparsers, add_directory, add_json, new_command
-from merkql.cli.running import DAMAGED, FAILED, OK
+from merkql.cli.status import DAMAGED, FAILED, OK
 from merkql.cli.tables import Row, print_objects, print_table
 from merkql.errors import CorruptionError
+from merkql.group_names import unnamed_groups
 from merkql.groups import STATE_SIZE_MAX, Group, PartitionKey
 from merkql.member_file import decode_member, last_poll_ms
 from merkql.storage import layout
@@ -68,6 +69,10 @@ def run(arguments: Namespace) -> int:
             except CorruptionError as error:
                 terminal.fail(str(error))
                 status = DAMAGED
+    if not asked:
+        for damage in unnamed_groups(Files(), layout.groups_directory(arguments.directory)):
+            terminal.fail(str(damage))
+            status = DAMAGED
     if arguments.topic is not None:
         rows = [row for row in rows if row["topic"] == arguments.topic]
     if arguments.json:

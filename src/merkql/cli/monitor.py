@@ -8,10 +8,11 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from merkql.broker import Broker
+from merkql.cli.explaining import in_words
 from merkql.cli.parsing import Parser, Subparsers, add_json, new_command
 from merkql.cli.quantities import counted, duration
-from merkql.cli.running import DAMAGED, FAILED, OK
 from merkql.cli.signing import read_policy
+from merkql.cli.status import DAMAGED, FAILED, OK
 from merkql.cli.tables import print_objects
 from merkql.storage import layout
 from merkql.storage.files import Files, replace_file
@@ -67,7 +68,7 @@ def _look_at_all(arguments: Namespace, monitor: Monitor) -> int:
         try:
             found += _look(monitor, name)
         except OSError as error:
-            terminal.warn(f"{name}: not reached: {error}")
+            terminal.warn(f"{name}: not reached: {in_words(error)}")
             result = FAILED
     if any(one.alarm for one in found):
         result = DAMAGED

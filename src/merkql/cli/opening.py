@@ -23,6 +23,7 @@ def to_read(arguments: Namespace) -> Broker:
     except FormatError as error:
         if os.path.exists(layout.directory_mark(arguments.directory)):
             raise
+        _refuse_address(arguments.directory)
         raise FormatError(f"{error}; name one with -d DIR or MERKQL_DIRECTORY") from None
 
 
@@ -30,19 +31,24 @@ def to_write(arguments: Namespace, *, may_create: bool = False) -> Broker:
     """A broker that writes, beside others; a new directory is made only where that is meant."""
     path = arguments.directory
     is_new = not os.path.exists(layout.directory_mark(path))
+    if is_new:
+        _refuse_address(path)
     if is_new and not may_create:
         return to_read(arguments)  # raises, and says what it is instead
-    if is_new and re.fullmatch(r"[\w.-]*:\d+(,.*)?", path):
-        raise UsageError("merkql", f"{path}: there is no broker; -b, as -d, names a directory")
     broker = Broker.open(path)
     if is_new:
         arguments.terminal.note(f"{path}: a new data directory")
     return broker
 
 
+def _refuse_address(path: str) -> None:
+    if re.fullmatch(r"[\w.-]*:\d+(,.*)?", path):
+        raise UsageError("merkql", f"{path}: there is no broker; -b, as -d, names a directory")
+
+
 def damaged_topics(directory: str) -> list[MerkqlError]:
     """What keeps topics from being read at all: a damaged or newer topic.json, a link."""
-    pool, topics = FilePool(Files()), layout.topics_directory(directory)
+    pool, topics = FilePool(Files()), layout.topics_directory(os.path.abspath(directory))
     found: list[MerkqlError] = []
     try:
         entries = topic_entries(pool.files, topics)
@@ -61,5 +67,5 @@ def damaged_topics(directory: str) -> list[MerkqlError]:
         except MerkqlError as error:
             found.append(error)
         except OSError as error:
-            found.append(CorruptionError(path, 0, str(error)))
+            found.append(CorruptionError(path, 0, error.strerror or str(error)))
     return found

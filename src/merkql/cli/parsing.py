@@ -143,6 +143,13 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("-J", "--json", action="store_true", help=what)
 
 
+def add_kcat(parser: argparse.ArgumentParser) -> None:
+    """The option for those who have programs that read what kcat prints."""
+    parser.add_argument(
+        "--kcat", action="store_true", help="JSON as kcat has it; -C, -G and -L mean that"
+    )
+
+
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """The option that leaves the remarks out."""
     parser.add_argument("-q", "--quiet", action="store_true", help="no remarks, only errors")

@@ -182,14 +182,18 @@ class _Production:
     def _send_records(self, lines: Sequence[bytes], bar: Progress) -> None:
         """A line that is no record ends it all, after those before it are written."""
         records: list[ProducerRecord] = []
+        sent: list[bytes] = []
         try:
             for line in lines:
                 self._read += 1
-                records.append(self._parse(line, self._read))
+                record = self._parse(line, self._read)
+                if record is not None:
+                    records.append(record)
+                    sent.append(line)
         finally:
             if records:
                 self._producer.send_batch(records)
-                self._sent(lines[: len(records)], bar)
+                self._sent(sent[: len(records)], bar)
 
     def _sent(self, lines: Sequence[bytes], bar: Progress) -> None:
         self.written += len(lines)

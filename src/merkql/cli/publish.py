@@ -7,8 +7,8 @@ from argparse import Namespace
 
 from merkql.cli.parsing import Parser, Subparsers, UsageError, add_directory, add_json, new_command
 from merkql.cli.quantities import counted
-from merkql.cli.running import OK
 from merkql.cli.signing import add_key, add_partitions, open_signing, signed_partitions
+from merkql.cli.status import OK
 from merkql.cli.tables import print_objects
 from merkql.storage import layout
 from merkql.storage.partition import Partition

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merkql._core.record import Record
 from merkql.broker import Broker
-from merkql.cli.positions_asked import Asked, begin_of
 from merkql.cli.quantities import counted
 from merkql.cli.record_text import Renderer
 from merkql.cli.terminal import Terminal
 from merkql.consumer import Consumer
-from merkql.errors import StaleGenerationError, UnknownTopicError
+from merkql.errors import StaleGenerationError
 from merkql.positions import TopicPartition
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 WAIT_S = 0.5  # between two looks whether somebody still reads the output
 JOIN_STEP_S = 0.05
 JOIN_S = 3.5  # after which a member that was given nothing knows that others read it all
-NO_GROUP = "merkql-consume"  # names the consumer that is in no group; nothing is written under it
 
 
 class Sink:
@@ -69,7 +66,7 @@ class Reading:
         return not self.follow or not self.sink.terminal.out.has_reader()
 
 
-class _Window:
+class Window:
     """Ends partitions at an offset, or before a time."""
 
     def __init__(self, stops: dict[TopicPartition, int], until_ms: int | None) -> None:
@@ -100,58 +97,6 @@ class _Window:
         return taken
 
 
-class _Watched:
-    """The topics that are followed: one that is deleted has no more to come."""
-
-    def __init__(self, broker: Broker, names: Iterable[str]) -> None:
-        self._broker = broker
-        self._ids = {name: broker.topic(name).id for name in names}
-
-    def check(self) -> None:
-        """Raise ``UnknownTopicError`` for a topic that is gone, or is another one by now."""
-        for name, topic_id in self._ids.items():
-            if self._broker.topic(name).id != topic_id:
-                raise UnknownTopicError(name, "it was deleted")
-
-
-def by_hand(reading: Reading, partitions: list[TopicPartition], begin: Asked) -> None:
-    """Print partitions from where was asked; when not following, to where they end now."""
-    begins: dict[TopicPartition, int] = {}
-    stops: dict[TopicPartition, int] = {}
-    for name in partitions:
-        partition = reading.broker.topic(name.topic).partition(name.partition)
-        first = begin_of(partition, begin, is_only=len(partitions) == 1)
-        stop = partition.end_offset
-        if reading.follow:
-            begins[name] = first
-        elif first < stop or partition.damage is not None:
-            begins[name], stops[name] = first, stop
-    if not begins:
-        return
-    sink, total = reading.sink, sum(stops.values()) - sum(begins.values())
-    window = _Window(stops, reading.until_ms)
-    watched = _Watched(reading.broker, {name.topic for name in begins})
-    with (
-        reading.broker.consumer(NO_GROUP, auto_commit=False, verify=reading.verify) as consumer,
-        sink.terminal.progress("read", is_shown=not sink.terminal.out.is_terminal) as bar,
-    ):
-        consumer.assign(begins)
-        for name, offset in begins.items():
-            consumer.seek(name, offset)
-        while not sink.is_full and len(consumer.paused) < len(begins):
-            records = consumer.poll(WAIT_S if reading.follow else 0.0, sink.left)
-            if not records:
-                if reading.verify is not None and not reading.follow:
-                    left = total - sink.printed
-                    sink.terminal.warn(f"{counted(left, 'record')} not under a checkpoint yet")
-                    return
-                if reading.is_over():
-                    return
-                watched.check()
-            sink.print(window.take(records, consumer))
-            bar.update(sink.printed, total if stops else None)
-
-
 def as_group(
     reading: Reading,
     group: str,
@@ -160,7 +105,7 @@ def as_group(
     partitions: list[TopicPartition] | None,
 ) -> None:
     """Read as a member of the group, or given partitions in its name; commit what is printed."""
-    sink, window = reading.sink, _Window({}, reading.until_ms)
+    sink, window = reading.sink, Window({}, reading.until_ms)
     deadline = time.monotonic() + JOIN_S
     with reading.broker.consumer(
         group, auto_commit=False, offset_reset=offset_reset, verify=reading.verify

@@ -21,9 +21,10 @@ READ_SIZE = 1 << 20
 # What may stand in a JSON line. The second row is kcat's names; the third says where a record was.
 _FIELDS = (
     {"key", "value", "headers", "timestamp_ms", "key_base64", "value_base64"}
-    | {"payload", "ts", "tstype", "broker"}
+    | {"payload", "payload_base64", "ts", "tstype", "broker"}
     | {"topic", "partition", "offset"}
 )
+_KCATS = (("payload", "value"), ("payload_base64", "value_base64"), ("ts", "timestamp_ms"))
 Header = tuple[str, bytes | None]
 
 
@@ -98,8 +99,8 @@ class LineStyle:
         """Whether a line is a value and nothing more."""
         return (self.key_separator, self.key, self.headers) == (None, None, ())
 
-    def parser(self, *, is_json: bool) -> Callable[[bytes, int], ProducerRecord]:
-        """What makes a record of a line and its number."""
+    def parser(self, *, is_json: bool) -> Callable[[bytes, int], ProducerRecord | None]:
+        """What makes a record of a line and its number; None of a blank line of JSON."""
         return self._from_json if is_json else self._from_text
 
     def value_of(self, content: bytes) -> bytes | None:
@@ -118,11 +119,14 @@ class LineStyle:
             self.topic, self.value_of(value), key, self.headers, partition=self.partition
         )
 
-    def _from_json(self, line: bytes, number: int) -> ProducerRecord:
+    def _from_json(self, line: bytes, number: int) -> ProducerRecord | None:
+        if not line.strip():
+            return None
         try:
             content = json.loads(line)
         except ValueError as error:
-            raise LineError(number, f"not JSON: {error}") from None
+            reason = f"not JSON: {error} (an object is one line, as `jq -c` prints it)"
+            raise LineError(number, reason) from None
         if not isinstance(content, dict):
             raise LineError(number, 'not a JSON object such as {"key": "a", "value": "b"}')
         if content.get("erased"):
@@ -137,7 +141,7 @@ class LineStyle:
             raise LineError(number, str(error)) from None
 
     def _from_object(self, content: dict[str, Any]) -> ProducerRecord:
-        for kcats, ours in (("payload", "value"), ("ts", "timestamp_ms")):
+        for kcats, ours in _KCATS:
             if kcats in content:
                 content.setdefault(ours, content.pop(kcats))
         if "value" not in content and "value_base64" not in content:

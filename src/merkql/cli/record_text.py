@@ -102,6 +102,11 @@ def json_renderer(records: Iterable[Record]) -> bytes:
     return "".join(map(_json_line, records)).encode()
 
 
+def kcat_json_renderer(records: Iterable[Record]) -> bytes:
+    """The same with kcat's names, which ``produce --json`` takes back too."""
+    return "".join(map(_kcat_json_line, records)).encode()
+
+
 def json_object(record: Record) -> dict[str, object]:
     """A record as JSON has it: ``value``, or ``value_base64`` for what is not UTF-8."""
     made: dict[str, object] = json.loads(_json_line(record))
@@ -110,14 +115,42 @@ def json_object(record: Record) -> dict[str, object]:
 
 def _json_line(record: Record) -> str:
     """Put together by hand, which takes a third of the time the encoder takes with a dict."""
-    headers = [
-        f'{{"name":{_encode(name)},{_named("value", value)}}}' for name, value in record.headers
-    ]
     return (
         f'{{"topic":"{record.topic}","partition":{record.partition},"offset":{record.offset},'
         f'"timestamp_ms":{record.timestamp_ms},{_named("key", record.key)},'
-        f'{_named("value", record.value)},"headers":[{",".join(headers)}]'
+        f'{_named("value", record.value)},"headers":[{_header_objects(record)}]'
         f"{_ERASED if record.erased else ''}}}\n"
+    )
+
+
+def _kcat_json_line(record: Record) -> str:
+    """As ``kcat -J`` has it; without the broker's number, as there is none."""
+    return (
+        f'{{"topic":"{record.topic}","partition":{record.partition},"offset":{record.offset},'
+        f'"tstype":"create","ts":{record.timestamp_ms}{_kcat_headers(record)},'
+        f"{_named('key', record.key)},{_named('payload', record.value)}"
+        f"{_ERASED if record.erased else ''}}}\n"
+    )
+
+
+def _kcat_headers(record: Record) -> str:
+    """Names and values in one list; objects where a value is no text, which kcat cannot say."""
+    if not record.headers:
+        return ""
+    try:
+        flat = [
+            text
+            for name, value in record.headers
+            for text in (name, None if value is None else value.decode())
+        ]
+    except UnicodeDecodeError:
+        return f',"headers":[{_header_objects(record)}]'
+    return f',"headers":{_encode(flat)}'
+
+
+def _header_objects(record: Record) -> str:
+    return ",".join(
+        f'{{"name":{_encode(name)},{_named("value", value)}}}' for name, value in record.headers
     )
 
 

@@ -10,7 +10,7 @@ import io
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, TextIO
 
 from merkql.cli.progress import Progress
@@ -53,8 +53,14 @@ class OutputError(Exception):
 class Output:
     """Bytes on their way out, gathered; nothing is left in a buffer of Python's at the end."""
 
-    def __init__(self, stream: RawStream | None, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        stream: RawStream | None,
+        environment: Mapping[str, str],
+        before_flush: Callable[[], object] = lambda: None,
+    ) -> None:
         self._stream = stream
+        self._before_flush = before_flush
         self._parts: list[bytes] = []
         self._size = 0
         self.is_terminal = stream is not None and stream.isatty()
@@ -78,6 +84,7 @@ class Output:
 
     def flush(self) -> None:
         """Hand everything to the system; raises ``OutputError`` when it is not taken."""
+        self._before_flush()
         data = memoryview(b"".join(self._parts))
         self._parts, self._size = [], 0
         while data:
@@ -99,6 +106,7 @@ class Output:
 
     def has_reader(self) -> bool:
         """Whether somebody still reads: a closed pipe is told only to who writes, or asks."""
+        self._before_flush()
         if self._stream is None or self.is_terminal or not hasattr(select, "poll"):
             return True
         try:
@@ -122,13 +130,30 @@ class Terminal:
     ) -> None:
         self.environment = environment
         self.input = stdin
-        self.out = Output(stdout, environment)
+        self.out = Output(stdout, environment, self.say_remarks)
         self.err = Output(stderr, environment)
+        self._remarks: list[str] = []
         self.quiet = False
         self._bar: Progress | None = None
 
+    def remark(self, text: str) -> None:
+        """What the library logs. Said before anything else is, unless that is the same."""
+        if text not in self._remarks:
+            self._remarks.append(text)
+
+    def say_remarks(self) -> None:
+        """Say what was kept back."""
+        remarks, self._remarks = self._remarks, []
+        for text in remarks:
+            self.warn(text)
+
+    def is_told(self, text: str) -> None:
+        """This is reported in another way: as a remark it would be there twice."""
+        self._remarks = [one for one in self._remarks if one != text]
+
     def note(self, text: str) -> None:
         """A remark for a person, in one line; not when quiet."""
+        self.say_remarks()
         if not self.quiet:
             self._say(f"merkql: {text}")
 
@@ -138,10 +163,13 @@ class Terminal:
 
     def fail(self, text: str) -> None:
         """Why the command ends; a line of its own."""
+        self.is_told(text)
+        self.say_remarks()
         self._say(f"merkql: {self.err.paint('red', 'error')}: {text}")
 
     def progress(self, label: str, unit: str = "records", *, is_shown: bool = True) -> Progress:
         """A line that shows how far something is, on a terminal, once it takes a second."""
+        self.say_remarks()
         is_shown = is_shown and self.err.is_terminal and not self.quiet
         self._bar = Progress(self._draw, label, unit, is_shown=is_shown)
         return self._bar

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import groupby
 
 from merkql.broker import Broker
 from merkql.cli.opening import damaged_topics, to_read
-from merkql.cli.parsing import Parser, Subparsers, add_directory, add_json, new_command
+from merkql.cli.parsing import (
+    Parser,
+    Subparsers,
+    add_directory,
+    add_json,
+    add_kcat,
+    add_quiet,
+    new_command,
+)
 from merkql.cli.quantities import bytes_text, duration_text, moment
-from merkql.cli.running import DAMAGED, OK
+from merkql.cli.status import DAMAGED, OK
 from merkql.cli.tables import Row, print_objects, print_table
 from merkql.errors import CorruptionError
 from merkql.storage import layout
@@ -48,6 +58,8 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument("--roots", action="store_true", help="also the root of each tree")
     parser.add_argument("--names", action="store_true", help="the names alone, one a line")
     add_json(parser, "one JSON object a line, with every setting")
+    add_kcat(parser)
+    add_quiet(parser)
     return parser
 
 
@@ -60,22 +72,26 @@ def run(arguments: Namespace) -> int:
             for name in broker.topics(internal=True):
                 terminal.out.print(name)
             return OK
-        by_partition = bool(names) or arguments.at is not None or arguments.roots
+        as_kcat = arguments.kcat and arguments.json
+        by_partition = bool(names) or arguments.at is not None or arguments.roots or as_kcat
         damage: list[Exception] = []
         if by_partition:
             topics = [broker.topic(name) for name in names or broker.topics(internal=True)]
             rows = [row for topic in topics for row in _partitions(topic, arguments, damage)]
         else:
             rows = [_topic_row(broker, name, damage) for name in broker.topics(internal=True)]
+        if not names:
             damage += damaged_topics(arguments.directory)
-    if arguments.json:
+    if as_kcat:
+        terminal.out.print(json.dumps(_as_kcat(names, rows)))
+    elif arguments.json:
         print_objects(terminal.out, rows)
     else:
         columns = PARTITION_COLUMNS if by_partition else TOPIC_COLUMNS
         extra = [name for name in ("at", "root") if rows and name in rows[0]]
         if rows:
             print_table(terminal.out, [*columns, *extra], map(_readable, rows))
-        else:
+        elif not damage:
             terminal.note(f"{arguments.directory}: no topics yet; `merkql create` makes one")
     for error in damage:
         terminal.fail(str(error))
@@ -102,6 +118,7 @@ def _partitions(topic: Topic, arguments: Namespace, damage: list[Exception]) -> 
             row |= _partition_facts(partition, arguments)
         except CorruptionError as error:
             damage.append(error)
+            row["damage"] = str(error)
         yield {**row, "size": _size_on_disk(partition.index, topic)}
 
 
@@ -115,6 +132,18 @@ def _partition_facts(partition: Partition, arguments: Namespace) -> Row:
     if arguments.roots:
         facts["root"] = partition.root(following).hex()
     return facts
+
+
+def _as_kcat(names: list[str], rows: Iterable[Row]) -> Row:
+    """One object, as ``kcat -L -J`` has it, without brokers and replicas: there are none."""
+    topics = []
+    for topic, partitions in groupby(rows, key=lambda row: row["topic"]):
+        listed = [{k: v for k, v in row.items() if k != "topic"} for row in partitions]
+        for one in listed:
+            if "damage" in one:
+                one["error"] = one.pop("damage")
+        topics.append({"topic": topic, "partitions": listed})
+    return {"query": {"topic": ",".join(names) or "*"}, "topics": topics}
 
 
 def _size_on_disk(index: int, topic: Topic) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from merkql.cli.chosen import partitions_of
+from merkql.cli.explaining import in_words
 from merkql.cli.opening import damaged_topics, to_read, to_write
 from merkql.cli.parsing import (
     Parser,
@@ -22,7 +23,7 @@ from merkql.cli.parsing import (
     new_command,
 )
 from merkql.cli.quantities import bytes_text, counted, partition
-from merkql.cli.running import DAMAGED, OK
+from merkql.cli.status import DAMAGED, OK
 from merkql.cli.tables import print_objects
 from merkql.cli.terminal import Terminal
 from merkql.cli.verify_rest import check_groups, check_signatures, check_wal
@@ -86,10 +87,13 @@ def run(arguments: Namespace) -> int:
     started = time.monotonic()
     with to_write(arguments) if arguments.repair else to_read(arguments) as broker:
         names = arguments.topic or broker.topics(internal=True)
+        unread = [] if arguments.topic else damaged_topics(arguments.directory)
+        for damage in unread:
+            arguments.terminal.is_told(str(damage))
         _verify(list(partitions_of(broker, names, arguments.partition)), report)
         if not arguments.topic:
             for error in (
-                *damaged_topics(arguments.directory),
+                *unread,
                 *check_groups(broker, arguments.directory),
                 *check_wal(arguments.directory),
             ):
@@ -128,19 +132,20 @@ class _Report:
         """Something that is wrong."""
         self.damage_count += 1
         where = f"{place.topic}/{place.index}" if place else None
+        text = in_words(error) if isinstance(error, OSError) else str(error)
         if self.is_json:
             row: dict[str, object] = {"topic": None, "partition": None}
             if place is not None:
                 row = {"topic": place.topic, "partition": place.index}
             if isinstance(error, CorruptionError):
                 row |= {"path": error.path, "position": error.position}
-            reason = error.reason if isinstance(error, CorruptionError) else str(error)
+            reason = error.reason if isinstance(error, CorruptionError) else text
             derived = isinstance(error, DerivedDamageError)
             print_objects(self.terminal.out, [{**row, "damage": reason, "derived": derived}])
         else:
             out = self.terminal.out
             hint = "; the records are sound: --repair makes this file again"
-            text = f"{error}{hint if isinstance(error, DerivedDamageError) else ''}"
+            text += hint if isinstance(error, DerivedDamageError) else ""
             out.print(f"{out.paint('red', 'damaged')} {f'{where}  ' if where else ''}{text}")
         self.terminal.out.flush()
 

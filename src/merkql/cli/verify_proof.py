@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 
 from merkql.bundle import unpack
 from merkql.cli.parsing import Parser, Subparsers, add_json, new_command
-from merkql.cli.running import FAILED, OK
+from merkql.cli.status import FAILED, OK
 from merkql.errors import ProofError
 from merkql.proof import judge
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from merkql.assignment import decode_state
 from merkql.broker import Broker
 from merkql.errors import CorruptionError, MerkqlError
+from merkql.group_names import unnamed_groups
 from merkql.groups import STATE_SIZE_MAX, Group
 from merkql.proof import ProofError
 from merkql.storage import layout
@@ -33,6 +34,7 @@ def check_signatures(partition: Partition, policy: Policy) -> None:
 def check_groups(broker: Broker, directory: str) -> Iterator[Exception]:
     """What is wrong with the offsets and the state of each group."""
     files = Files()
+    yield from unnamed_groups(files, layout.groups_directory(directory))
     for name in broker.groups():
         try:
             group = Group(files, layout.groups_directory(directory), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError, Namespace
 
 from merkql.cli.parsing import Parser, Subparsers, UsageError, new_command
-from merkql.cli.running import OK
+from merkql.cli.status import OK
 from merkql.transparency.key_file import read_key
 from merkql.transparency.note import COSIGNATURE, VerifierKey
 from merkql.transparency.witness import Witness
