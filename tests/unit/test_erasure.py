@@ -19,10 +19,15 @@ from merkql import (
     ReadOnlyError,
     Record,
     RetentionConfig,
+    Signer,
     UnknownTopicError,
 )
 from merkql.proof import ProofError
 from merkql.storage import erasure, layout
+from merkql.transparency.monitor import Monitor
+from merkql.transparency.note import SigningKey
+from merkql.transparency.policy import Policy
+from merkql.transparency.sources import PathSource
 from support.crash_oracle import find_bytes
 from support.crashes import crash
 from support.damage import append_garbage, flip_byte
@@ -380,31 +385,49 @@ def test_a_record_object_handed_out_before_is_what_it_was(broker: Broker) -> Non
     assert record != partition.read(3)
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_erasure_cut_short_is_finished_at_the_next_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
-    """It fails at its n-th file operation from when it is written down on, and the process dies."""
-    broker = Broker.open(tmp_path / "log")
-    partition = fill(broker)
-    needles = [p for n in (3, 29) for p in parts_of(partition.read(n), partition.proof(n).salt)]
-    cut_short(monkeypatch, broker, step)
-    try:
-        partition.erase(3, 29)
-        finished = True
-    except (OSError, CorruptionError):
-        finished = False
-    assert finished == (not Path(layout.erasing(root_path(broker))).exists())
-    monkeypatch.undo()
-    crash(broker)
-    with Broker.open(tmp_path / "log") as broker:
+    """It fails at its n-th file operation from when it is written down on, and the process dies.
+
+    The next to open is who comes to the directory, or to a copy of it. Every file is searched.
+    """
+    for step in range(0, 100, stride):
+        root = tmp_path / str(step)
+        broker = Broker.open(root)
+        partition = fill(broker, 30, compression="lz4" if step % 2 else "none")
+        needles = [p for n in (3, 29) for p in parts_of(partition.read(n), partition.proof(n).salt)]
+        cut_short(monkeypatch, broker, step)
+        try:
+            partition.erase(3, 29)
+            finished = True
+        except (OSError, CorruptionError):
+            finished = False
+        assert not (finished and Path(layout.erasing(str(root))).exists())
+        monkeypatch.undo()
+        broker._engine.abandon()
+        broker.closed = True
+        if not finished:
+            shutil.copytree(root, f"{root}.copy")
+        for place in [str(root)] + [f"{root}.copy"] * (not finished):
+            check_finished(place, needles)
+        if finished:
+            assert step > 12
+            return
+    raise AssertionError("it never came to its end")
+
+
+def check_finished(place: str, needles: list[bytes]) -> None:
+    with Broker.open(place) as broker:
         partition = broker.topic("t").partition(0)
-        assert not find_bytes(root_path(broker), needles)
+        assert not find_bytes(place, needles)
         assert partition.verify().erased == (3, 29)
         assert [json.loads(r.value or b"")["offsets"] for r in erasures(broker)] == [
             [[3, 3], [29, 29]]
         ]
-        assert not Path(layout.erasing(root_path(broker))).exists()
+        assert not Path(layout.erasing(place)).exists()
+    assert not find_bytes(place, needles)
 
 
 def cut_short(monkeypatch: pytest.MonkeyPatch, broker: Broker, step: int) -> None:
@@ -516,3 +539,95 @@ def test_a_reader_that_came_before_the_first_record_knew_of_no_salts(tmp_path: P
             assert partition.proof(3).verify(
                 partition.read(3), broker.topic("t").partition(0).root()
             )
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_frames_that_were_kept_aside_and_damaged_kept_erased_records(
+    tmp_path: Path, damaged: bool
+) -> None:
+    """A sound one was overwritten; of one with a flipped bit nobody knew whose records it had."""
+    root = tmp_path / "log"
+    with Broker.open(root) as broker:
+        partition = fill(broker, 30, segment_bytes=1 << 20)
+        erased = partition.read(3)
+        needles = [b"value-0003", b"header-0003", b"content-0003"]
+        assert erased.value is not None
+        frames = [path.read_bytes() for path in (root / "wal").glob("*.wal")]
+    (whole,) = [one for one in frames if b"value-0003" in one]
+    aside = root / "wal" / "00000099.wal.kept"
+    aside.write_bytes(whole)
+    at = whole.index(b"value-0003")
+    if damaged:
+        flip_byte(aside, at + 200)
+    with Broker.open(root) as broker:
+        assert broker.topic("t").partition(0).read(3).value == erased.value
+        assert find_bytes(str(root), needles)
+        broker.topic("t").partition(0).erase(3)
+        assert not find_bytes(str(root), needles)
+        left = aside.read_bytes()
+        assert len(left) == len(whole)
+        assert b"value-0029" in left  # another group's, which is sound
+        assert (b"value-0001" in left) is False  # the same group's
+        assert broker.topic("t").partition(0).verify().erased == (3,)
+
+
+def test_a_record_that_a_compaction_cut_short_left_twice_is_nowhere(tmp_path: Path) -> None:
+    root = tmp_path / "log"
+    with Broker.open(root) as broker:
+        partition = fill(broker, 30, segment_bytes=1 << 20)
+        send(broker, 30, 60)
+        needles = parts_of(partition.read(25), partition.proof(25).salt)
+        partition.erase(0)  # ends the segment
+        directory = root / "topics" / "t" / "0"
+        old = {path.name: path.read_bytes() for path in directory.glob(f"{0:020}.*")}
+        broker.topic("t").alter(retention=RetentionConfig(max_records=40))
+        partition.compact()
+        assert partition.start_offset == 20
+    assert not any((directory / name).exists() for name in old)
+    for name, content in old.items():
+        (directory / name).write_bytes(content)
+    (root / "clean").unlink()
+    with Broker.open(root) as broker:
+        partition = broker.topic("t").partition(0)
+        assert partition.erase(25) == [25]
+        assert not find_bytes(str(root), needles)
+        assert 25 in partition.verify().erased
+    assert not find_bytes(str(root), needles)
+
+
+def test_tiles_published_before_across_and_after_an_erasure_are_the_same(tmp_path: Path) -> None:
+    """No tile ever holds a record; entries stay; to publish again changes no byte."""
+
+    def published(place: Path) -> dict[str, bytes]:
+        files = [path for path in place.rglob("[!.]*") if path.is_file()]
+        return {str(path.relative_to(place)): path.read_bytes() for path in files}
+
+    signer = Signer(SigningKey("log.example", bytes(range(32))))
+    with Broker.open(tmp_path / "log", signing_key=signer) as broker:
+        partition = fill(broker, 30)
+        needles = [
+            part
+            for n in (3, 29, 299)
+            for part in (b"value-%04d" % n, b"header-%04d" % n, b"content-%04d" % n)
+        ]
+        partition.checkpoint()
+        partition.publish(tmp_path / "across")
+        partition.erase(3, 29)
+        partition.publish(tmp_path / "across")
+        send(broker, 30, 300)
+        partition.erase(299)
+        partition.checkpoint()
+        for name in ("across", "after"):
+            partition.publish(tmp_path / name)
+            assert not find_bytes(str(tmp_path / name), needles)
+        whole = published(tmp_path / "after")
+        before = published(tmp_path / "across")
+        assert whole.items() <= before.items()  # partial tiles of the first time are there too
+        partition.erase(*range(300))
+        for name in ("across", "after", "anew"):
+            partition.publish(tmp_path / name)
+        assert published(tmp_path / "after") == published(tmp_path / "anew") == whole
+        assert published(tmp_path / "across") == before
+    policy = Policy.of_keys([SigningKey("log.example", bytes(range(32))).verifier])
+    status = Monitor(policy, tmp_path / "state").look(PathSource(str(tmp_path / "anew")))
+    assert (status.alarm, status.message, status.size) == ("", "", 300)

@@ -275,6 +275,8 @@ def test_metrics_for_prometheus(log: Log) -> None:
     log.grow(5)
     text = prometheus([log.look()])
     origin = json.loads(next(log.state.glob("*.json")).read_text())["origin"]
-    assert f'merkql_monitor_size_records{{origin="{origin}"}} 5\n' in text
-    assert f'merkql_monitor_alarm{{origin="{origin}",kind="fork"}} 0\n' in text
-    assert f'merkql_monitor_checked_timestamp_seconds{{origin="{origin}"}} 1700000000.0' in text
+    label = f'origin="{origin}",source="{log.public}"'
+    assert f"merkql_monitor_size_records{{{label}}} 5\n" in text
+    assert f'merkql_monitor_alarm{{{label},kind="fork"}} 0\n' in text
+    assert f"merkql_monitor_checked_timestamp_seconds{{{label}}} 1700000000.0" in text
+    assert f'merkql_monitor_up{{source="{log.public}"}} 1\n' in text

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from merkql import Broker
+from merkql.storage.files import Files
 from merkql.storage.partition import Partition
+from merkql.transparency.checkpoint import Checkpoint, parse_checkpoint
 from merkql.transparency.checkpointer import Signer
-from merkql.transparency.note import Note, SigningKey, parse_note, verified_by
+from merkql.transparency.note import Note, SigningKey, parse_note, parse_signatures, verified_by
 from merkql.transparency.policy import Group, Party, Policy
 from merkql.transparency.web import Web, WebError
 from merkql.transparency.witness import Witness
 from merkql.transparency.witness_client import cosign
+from merkql.transparency.witness_protocol import AddCheckpoint
+from support.naive_tree import NaiveTree, leaf
 from support.web_servers import Answering, server_at, witness_at
 
 LOG = SigningKey("log.example", bytes(range(32)))
@@ -232,3 +239,86 @@ def test_nothing_signed_is_nothing_to_cosign(broker: Broker) -> None:
     broker.create_topic("t")
     with pytest.raises(ValueError, match="nothing was signed yet"):
         cosign(broker.topic("t").partition(0), policy_of({}, 0))
+
+
+def test_requests_at_once_of_two_histories_get_one_signed(tmp_path: Path) -> None:
+    """Two logs of one origin and key, each pushed by several clients: one of them is signed."""
+    trees = [NaiveTree([leaf(b"%d %d" % (which, n)) for n in range(40)]) for which in range(2)]
+    origin, signed = "log.example/id/t/0", set()
+    lock, together = threading.Lock(), threading.Barrier(8)
+
+    def push(which: int) -> None:
+        web, tree = Web(), trees[which]
+        together.wait(20)
+        with contextlib.closing(web):
+            for new in (3, 10, 11, 33, 40):
+                text = Checkpoint(origin, new, tree.root(0, new)).text()
+                note = Note(text, (LOG.named(origin).sign(text),)).encode()
+                held = 0
+                while True:
+                    proof = tree.consistency(0, held, new) if 0 < held < new else []
+                    body = AddCheckpoint(held, tuple(proof), note).encode()
+                    answer = web.request("POST", f"{url}/add-checkpoint", body=body)
+                    if answer.status != 409 or int(answer.body) > new:
+                        break
+                    held = int(answer.body)
+                if answer.status == 200:
+                    (line,) = parse_signatures(answer.body)
+                    assert verified_by(Note(text, (line,)), [witness_key(1).verifier])
+                    with lock:
+                        signed.add(which)
+                else:
+                    assert answer.status in (409, 422)
+
+    with (
+        Witness(witness_key(1), [LOG.verifier], tmp_path / "state") as witness,
+        witness_at(witness) as url,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for done in [pool.submit(push, number % 2) for number in range(8)]:
+            done.result(60)
+        (which,) = signed
+        newest = witness.newest(origin)
+        assert newest is not None
+        assert newest.text == Checkpoint(origin, 40, trees[which].root(0, 40)).text()
+
+
+class FullFiles(Files):
+    """A disk that is full where it is told so: at the write, or at the sync."""
+
+    def __init__(self) -> None:
+        self.full = ""
+
+    def write(self, descriptor: int, data: Any, position: int) -> None:
+        if self.full == "write":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(descriptor, data, position)
+
+    def sync(self, descriptor: int) -> None:
+        if self.full == "sync":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().sync(descriptor)
+
+
+@pytest.mark.parametrize("where", ["write", "sync"])
+def test_a_full_disk_signs_nothing_and_is_got_over(
+    broker: Broker, tmp_path: Path, where: str
+) -> None:
+    files = FullFiles()
+    with (
+        Witness(witness_key(1), [LOG.verifier], tmp_path / "state", files=files) as witness,
+        witness_at(witness) as url,
+    ):
+        policy = policy_of({1: url}, 1)
+        partition = send(broker, 5)
+        assert cosign(partition, policy).signed == ("w1",)
+        files.full = where
+        partition = send(broker, 3)
+        report = cosign(partition, policy)
+        assert report.signed == ()
+        assert "500" in report.refused["w1"]
+        newest = witness.newest(partition.checkpoints()[-1].origin)
+        assert newest is not None
+        assert parse_checkpoint(newest.text).size == 5
+        files.full = ""
+        assert cosign(partition, policy).signed == ("w1",)

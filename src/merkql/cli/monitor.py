@@ -63,17 +63,19 @@ def run(arguments: Namespace) -> int:
 
 
 def _look_at_all(arguments: Namespace, monitor: Monitor) -> int:
-    terminal, found, result = arguments.terminal, [], OK
-    for name in arguments.sources:
+    terminal, found, unreached, result = arguments.terminal, [], [], OK
+    for name in dict.fromkeys(arguments.sources):
         try:
             found += _look(monitor, name)
         except OSError as error:
             terminal.warn(f"{name}: not reached: {in_words(error)}")
+            unreached.append(name)
             result = FAILED
     if any(one.alarm for one in found):
         result = DAMAGED
     if arguments.prometheus:
-        replace_file(Files(), os.path.abspath(arguments.prometheus), prometheus(found).encode())
+        metrics = prometheus(found, unreached)
+        replace_file(Files(), os.path.abspath(arguments.prometheus), metrics.encode())
     if arguments.json:
         print_objects(terminal.out, [asdict(one) for one in found])
         return result

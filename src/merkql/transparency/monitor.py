@@ -282,9 +282,13 @@ def _shown_root(source: Source, checkpoint: Checkpoint) -> bytes:
     return frontier.root()
 
 
-def prometheus(statuses: Sequence[Status]) -> str:
-    """The statuses as metrics, for the textfile collector of Prometheus' node_exporter."""
+def prometheus(statuses: Sequence[Status], unreached: Sequence[str] = ()) -> str:
+    """The statuses as metrics, for the textfile collector of Prometheus' node_exporter.
+
+    ``unreached`` are sources that gave no status. One log may come from several sources.
+    """
     meanings = {
+        "up": ("gauge", "1 if the source was reached."),
         "size_records": ("gauge", "Records under the last checkpoint verified."),
         "checked_timestamp_seconds": ("gauge", "When that was verified."),
         "witnesses": ("gauge", "Witnesses of the policy that signed it."),
@@ -294,7 +298,8 @@ def prometheus(statuses: Sequence[Status]) -> str:
     for name, (kind, meaning) in meanings.items():
         lines += [f"# HELP merkql_monitor_{name} {meaning}", f"# TYPE merkql_monitor_{name} {kind}"]
         for one in statuses:
-            label = f'origin="{_escaped(one.origin or one.source)}"'
+            source = f'source="{_escaped(one.source)}"'
+            label = f'origin="{_escaped(one.origin or one.source)}",{source}'
             if name == "alarm":
                 lines += [
                     f'merkql_monitor_alarm{{{label},kind="{k}"}} {int(one.alarm == k)}'
@@ -302,11 +307,14 @@ def prometheus(statuses: Sequence[Status]) -> str:
                 ]
                 continue
             value = {
+                "up": 1,
                 "size_records": one.size,
                 "checked_timestamp_seconds": round(one.checked_s, 3),
                 "witnesses": one.witnesses,
             }[name]
-            lines.append(f"merkql_monitor_{name}{{{label}}} {value}")
+            lines.append(f"merkql_monitor_{name}{{{source if name == 'up' else label}}} {value}")
+        if name == "up":
+            lines += [f'merkql_monitor_up{{source="{_escaped(one)}"}} 0' for one in unreached]
     return "\n".join(lines) + "\n"
 
 
