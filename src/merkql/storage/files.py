@@ -27,7 +27,7 @@ READ_INSTEAD = "open with read_only=True to read it, or have it made writable"
 _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
 _SYNC_FILE_RANGE_WRITE = 2
-_LOAD_SIZE = 256 << 10
+_LOAD_SIZE = 512 << 10  # in one large read the system sees no sequence, and small ones cost more
 _READ_MAX = 1 << 26  # a larger read checks the file's size first
 _SEEK_DATA = getattr(os, "SEEK_DATA", 0)  # not everywhere
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
