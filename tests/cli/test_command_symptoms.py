@@ -99,3 +99,31 @@ def test_a_group_without_its_lock_was_not_listed(log: Path) -> None:
         done = merkql(log, *words)
         assert done.status == 3
         assert "the name of this group is lost" in done.err + done.out.decode()
+
+
+def test_create_alter_delete_and_keygen_had_no_json(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def printed(*words: object, status: int = 0) -> dict[str, object]:
+        done = merkql(log, *words, "--json", "-q")
+        assert (done.status, done.err) == (status, "")
+        made: dict[str, object] = json.loads(done.out)
+        return made
+
+    made = printed("create", "t", "-n", 2, "--max-age", "7d")
+    assert (made["topic"], made["created"], made["partitions"]) == ("t", True, 2)
+    assert made["retention"] == {"max_records": None, "max_bytes": None, "max_age_ms": 604_800_000}
+    assert printed("create", "t", "--if-not-exists")["created"] is False
+    changed = printed("alter", "t", "-n", 3, "--max-age", "none", "--apply")
+    assert (changed["partitions"], changed["freed_bytes"]) == (3, 0)
+    assert changed["durability"] == "fsync"
+    assert printed("delete", "t", "--yes") == {"topic": "t", "deleted": True}
+
+
+def test_keygen_as_json(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    file = tmp_path / "key"
+    done = merkql(tmp_path, "keygen", "--json", "--name", "example.com/log", file)
+    made = json.loads(done.out)
+    assert (made["file"], made["name"]) == (str(file), "example.com/log")
+    assert merkql(tmp_path, "keygen", "--show", file).lines == [made["public_key"]]

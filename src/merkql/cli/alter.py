@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import asdict
 
 from merkql.cli.opening import to_write
 from merkql.cli.parsing import (
@@ -10,12 +11,14 @@ from merkql.cli.parsing import (
     Subparsers,
     UsageError,
     add_directory,
+    add_json,
     add_quiet,
     add_topic,
     new_command,
     topic_of,
 )
 from merkql.cli.quantities import bytes_text, count, counted
+from merkql.cli.tables import print_objects
 from merkql.cli.topic_settings import add_settings, settings_of
 from merkql.cli.topics import keeps
 
@@ -39,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument(
         "--apply", action="store_true", help="give the disk back at once, as the limits allow"
     )
+    add_json(parser, "one JSON object: the topic, with every setting")
     add_quiet(parser)
     return parser
 
@@ -59,7 +63,11 @@ def run(arguments: Namespace) -> int:
             f"topic {name!r}: {counted(topic.partition_count, 'partition')}, keeps "
             f"{keeps(topic.retention)}"
         )
+        row = {"topic": name, **asdict(topic.config)}
         if arguments.apply:
             freed = sum(partition.compact() for partition in topic.partitions())
+            row["freed_bytes"] = freed
             terminal.note(f"{bytes_text(freed)} given back")
+    if arguments.json:
+        print_objects(terminal.out, [row])
     return 0

@@ -67,13 +67,17 @@ def zsh() -> str:
 
 def fish() -> str:
     """For fish."""
-    lines = ["complete -c merkql -f"]
     known = " ".join(COMMANDS)
+    none = f"-n 'not __fish_seen_subcommand_from {known}'"
+    lines = [_FISH, "complete -c merkql -f"]
+    for option in (
+        "-s d -s b -l directory -r -F -d 'the data directory'",
+        "-s h -l help -d 'the commands there are'",
+        "-s V -l version -d 'versions of merkql and its formats'",
+    ):
+        lines.append(f"complete -c merkql {none} {option}")
     for name, (_, summary) in COMMANDS.items():
-        lines.append(
-            f"complete -c merkql -n 'not __fish_seen_subcommand_from {known}' "
-            f"-a {name} -d '{_quoted(summary)}'"
-        )
+        lines.append(f"complete -c merkql {none} -a {name} -d '{_quoted(summary)}'")
     for name, parser in _parsers().items():
         condition = f"-n '__fish_seen_subcommand_from {name}'"
         for action in _options(parser):
@@ -127,11 +131,26 @@ def _quoted(text: str) -> str:
 
 
 _FISH_VALUES = {
-    "topics": " -f -a '(merkql topics --names 2>/dev/null)'",
-    "groups": " -f -a '(merkql groups --names 2>/dev/null)'",
+    "topics": " -f -a '(__merkql_names topics)'",
+    "groups": " -f -a '(__merkql_names groups)'",
     "files": " -F",
     "none": "",
 }
+_FISH = """\
+function __merkql_names
+    set -l given
+    set -l before
+    for word in (commandline -opc)
+        switch $word
+            case '--directory=*'
+                set given $word
+            case '*'
+                contains -- "$before" -d -b --directory; and set given -d $word
+        end
+        set before $word
+    end
+    merkql $given $argv[1] --names 2>/dev/null
+end"""
 _BASH = """\
 _merkql() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}

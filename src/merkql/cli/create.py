@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import asdict
 
 from merkql.cli.opening import to_write
 from merkql.cli.parsing import (
     Parser,
     Subparsers,
     add_directory,
+    add_json,
     add_quiet,
     add_topic,
     new_command,
     topic_of,
 )
 from merkql.cli.quantities import count, counted
+from merkql.cli.tables import print_objects
 from merkql.cli.topic_settings import add_settings, settings_of
 from merkql.errors import TopicExistsError
 from merkql.topic_config import TopicConfig
@@ -45,6 +48,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument(
         "--if-not-exists", action="store_true", help="fine when there is one of that name"
     )
+    add_json(parser, "one JSON object: the topic, with every setting")
     add_quiet(parser)
     return parser
 
@@ -53,6 +57,8 @@ def run(arguments: Namespace) -> int:
     """Create it; the status is 0 unless there is one of that name."""
     name = topic_of(arguments)
     settings = settings_of(arguments, TopicConfig())
+    partitions = counted(arguments.partitions, "partition")
+    said, is_new = f"created topic {name!r} with {partitions}", True
     with to_write(arguments, may_create=True) as broker:
         try:
             broker.create_topic(
@@ -64,8 +70,9 @@ def run(arguments: Namespace) -> int:
         except TopicExistsError:
             if not arguments.if_not_exists:
                 raise
-            arguments.terminal.note(f"topic {name!r} exists already")
-            return 0
-    partitions = counted(arguments.partitions, "partition")
-    arguments.terminal.note(f"created topic {name!r} with {partitions}")
+            said, is_new = f"topic {name!r} exists already", False
+        config = asdict(broker.topic(name).config)
+    arguments.terminal.note(said)
+    if arguments.json:
+        print_objects(arguments.terminal.out, [{"topic": name, "created": is_new, **config}])
     return 0

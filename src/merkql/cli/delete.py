@@ -10,12 +10,14 @@ from merkql.cli.parsing import (
     Parser,
     Subparsers,
     add_directory,
+    add_json,
     add_quiet,
     add_yes,
     confirm,
     new_command,
 )
 from merkql.cli.quantities import counted
+from merkql.cli.tables import print_objects
 from merkql.errors import CorruptionError
 from merkql.topic import Topic
 
@@ -36,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
         "-t", "--topic", metavar="TOPIC", action="append", default=[], help="one more of them"
     )
     add_yes(parser)
+    add_json(parser, "one JSON object a topic: whether it was deleted")
     add_quiet(parser)
     return parser
 
@@ -43,17 +46,19 @@ def add_parser(subparsers: Subparsers) -> Parser:
 def run(arguments: Namespace) -> int:
     """Remove them; the status is 1 if one was spared."""
     names, terminal = topics_of(arguments), arguments.terminal
-    spared = 0
+    rows: list[dict[str, object]] = []
     with to_write(arguments) as broker:
         for name in names:
             topic = broker.topic(name)
             records = _records_of(topic)
-            if not confirm(arguments, f"topic {name!r} with {records}"):
-                spared += 1
-                continue
-            broker.delete_topic(name)
-            terminal.note(f"deleted topic {name!r} with {records}")
-    return 1 if spared else 0
+            agreed = confirm(arguments, f"topic {name!r} with {records}")
+            rows.append({"topic": name, "deleted": agreed})
+            if agreed:
+                broker.delete_topic(name)
+                terminal.note(f"deleted topic {name!r} with {records}")
+    if arguments.json:
+        print_objects(terminal.out, rows)
+    return 0 if all(row["deleted"] for row in rows) else 1
 
 
 def _records_of(topic: Topic) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from merkql.cli.parsing import Parser, Subparsers, UsageError, new_command
+from merkql.cli.parsing import Parser, Subparsers, UsageError, add_json, new_command
+from merkql.cli.tables import print_objects
 from merkql.transparency.key_file import read_key, write_key
 from merkql.transparency.note import SigningKey
 
@@ -31,6 +32,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
     )
     parser.add_argument("--witness", action="store_true", help="a key for a witness")
     parser.add_argument("--show", action="store_true", help="print the public key of one there is")
+    add_json(parser, "one JSON object: the file, the name, the public key")
     return parser
 
 
@@ -47,5 +49,10 @@ def run(arguments: Namespace) -> int:
         except FileExistsError as error:
             text = "there is something already, and it is kept; --show prints a key's public half"
             raise FileExistsError(error.errno, text, arguments.file) from None
-    arguments.terminal.out.print(str(key.verifier))
+    out = arguments.terminal.out
+    if arguments.json:
+        facts = {"file": arguments.file, "name": key.name, "public_key": str(key.verifier)}
+        print_objects(out, [facts])
+    else:
+        out.print(str(key.verifier))
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError, Namespace
 
-from merkql.cli.parsing import Parser, Subparsers, UsageError, new_command
+from merkql.cli.parsing import Parser, Subparsers, UsageError, add_json, new_command
 from merkql.cli.status import OK
+from merkql.cli.tables import print_objects
 from merkql.transparency.key_file import read_key
 from merkql.transparency.note import COSIGNATURE, VerifierKey
 from merkql.transparency.witness import Witness
@@ -35,6 +36,7 @@ def add_parser(subparsers: Subparsers) -> Parser:
     parser.add_argument(
         "--listen", metavar="HOST:PORT", type=_address, default=("127.0.0.1", 8391), help="where"
     )
+    add_json(parser, "one JSON object: the public key and the URL")
     return parser
 
 
@@ -50,8 +52,11 @@ def run(arguments: Namespace) -> int:
     with Witness(key, logs, arguments.state) as witness:
         server = Server(witness, host, port)
         out = arguments.terminal.out
-        out.print(f"{key.verifier}")
-        out.print(f"listening on {server.url}")
+        if arguments.json:
+            print_objects(out, [{"public_key": str(key.verifier), "url": server.url}])
+        else:
+            out.print(f"{key.verifier}")
+            out.print(f"listening on {server.url}")
         out.flush()
         try:
             server.run()
