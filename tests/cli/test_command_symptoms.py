@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
 from merkql.cli.dump import KINDS
+from merkql.cli.explaining import in_words
+from merkql.cli.running import Remarks
+from merkql.cli.terminal import Terminal
 from support.command import merkql, refused
 
 
@@ -127,3 +133,23 @@ def test_keygen_as_json(tmp_path: Path) -> None:
     made = json.loads(done.out)
     assert (made["file"], made["name"]) == (str(file), "example.com/log")
     assert merkql(tmp_path, "keygen", "--show", file).lines == [made["public_key"]]
+
+
+def test_a_full_disk_said_twice_to_free_space_and_with_a_number() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device: free space, and try again", "/log/wal")
+    assert in_words(full).count("free") == 1
+    assert in_words(OSError(errno.ENOSPC, "No space left on device")).endswith("and go on")
+    err = io.BytesIO()
+    terminal = Terminal({}, None, io.BytesIO(), err)
+    remarks = Remarks(terminal)
+    remarks.handle(logging.makeLogRecord({"msg": "it failed: %s", "args": (full,), "levelno": 30}))
+    terminal.say_remarks()
+    assert err.getvalue().startswith(b"merkql: warning: it failed: /log/wal: No space left")
+
+
+def test_a_header_typed_where_the_locale_is_not_utf_8_was_refused(log: Path) -> None:
+    typed = "ö=ü".encode().decode("ascii", "surrogateescape")
+    merkql(log, "produce", "-q", "h", "-H", typed, stdin=b"1\n")
+    (row,) = map(json.loads, merkql(log, "consume", "h", "-J").lines)
+    assert row["headers"] == [{"name": "ö", "value": "ü"}]
+    assert "is UTF-8" in refused(log, "produce", "h", "-H", "\udcff=1", stdin=b"1\n").err

@@ -117,11 +117,16 @@ def test_what_takes_a_second_shows_how_far_it_is(tmp_path: Path) -> None:
 class Screen:
     """What a terminal shows, and a clock that is set by hand."""
 
-    def __init__(self, *, is_shown: bool = True, delay_s: float = 1.0) -> None:
+    def __init__(self, *, is_shown: bool = True, delay_s: float = 1.0, width: int = 120) -> None:
         self.text = ""
         self.now = 0.0
         self.bar = Progress(
-            self.write, "verify", is_shown=is_shown, delay_s=delay_s, clock=lambda: self.now
+            self.write,
+            "verify",
+            is_shown=is_shown,
+            width=lambda: width,
+            delay_s=delay_s,
+            clock=lambda: self.now,
         )
 
     def write(self, text: str) -> None:
@@ -148,6 +153,15 @@ def test_a_bar_begins_after_a_second_and_goes_away() -> None:
 def test_a_bar_without_an_end_counts() -> None:
     assert Screen().at(2.0, 3000) == "verify 3,000 records, 1,500/s"
     assert Screen().at(2.0, 0) == "verify 0 records, 0/s"
+
+
+def test_a_bar_on_a_narrow_terminal_wrapped_and_was_drawn_below_itself() -> None:
+    screen = Screen(width=40)
+    with screen.bar:
+        line = screen.at(1.0, 100, 1000)
+        assert line == "verify [###...........................]"
+        assert len(line) == 39
+    assert screen.text.endswith(f"\r{' ' * 39}\r")
 
 
 def test_a_bar_is_not_for_pipes() -> None:

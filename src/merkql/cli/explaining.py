@@ -43,5 +43,6 @@ def in_words(error: OSError) -> str:
     """What the system refused: the file, the reason, the way out; without its number."""
     reason = error.strerror or str(error)
     where = f"{error.filename}: " if error.filename else ""
-    space = "; free some space and go on" if error.errno == errno.ENOSPC else ""
+    is_told = error.errno != errno.ENOSPC or "free" in reason  # as the library words it
+    space = "" if is_told else "; free some space and go on"
     return f"{where}{reason}{space}"

@@ -210,6 +210,10 @@ def _header(text: str) -> Header:
     name, found, value = text.partition("=")
     if not name:
         raise ArgumentTypeError(f"{text!r} is not a header: write NAME=VALUE")
+    try:  # where the locale is not UTF-8 its bytes came as surrogates
+        name = os.fsencode(name).decode()
+    except UnicodeDecodeError:
+        raise ArgumentTypeError("the name of a header is UTF-8") from None
     return name, os.fsencode(value) if found else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 DELAY_S = 1.0  # what ends sooner needs no bar
 INTERVAL_S = 0.1
 BAR_WIDTH = 30
+WIDTH = 120
 
 
 class Progress:
@@ -24,6 +25,7 @@ class Progress:
         unit: str = "records",
         *,
         is_shown: bool,
+        width: Callable[[], int] = lambda: WIDTH,
         delay_s: float = DELAY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -31,6 +33,7 @@ class Progress:
         self._write = write
         self._unit = unit
         self._is_shown = is_shown
+        self._width = width
         self._clock = clock
         self._started = clock()
         self._next = self._started + delay_s
@@ -43,7 +46,8 @@ class Progress:
         now = self._clock()
         if now >= self._next:
             self._next = now + INTERVAL_S
-            self._draw(self._line(done, total, now - self._started))
+            line = self._line(done, total, now - self._started)
+            self._draw(line[: self._width() - 1])  # a line that wraps cannot be drawn over
 
     def clear(self) -> None:
         """Take the line away; the next update may draw it again."""

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 
 from merkql.cli.commands import parse
-from merkql.cli.explaining import explained
+from merkql.cli.explaining import explained, in_words
 from merkql.cli.parsing import HelpAskedError
 from merkql.cli.status import FAILED, INTERRUPTED, OK, UNREAD
 from merkql.cli.terminal import OutputError, Terminal
 
 
-class _Remarks(logging.Handler):
+class Remarks(logging.Handler):
     """What the library logs (recovery, retention, groups), as remarks of the command."""
 
     def __init__(self, terminal: Terminal) -> None:
@@ -20,12 +20,15 @@ class _Remarks(logging.Handler):
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._terminal.remark(record.getMessage())
+        text = str(record.msg)
+        if record.args and isinstance(record.args, tuple):
+            text %= tuple(in_words(one) if isinstance(one, OSError) else one for one in record.args)
+        self._terminal.remark(text)
 
 
 def run(words: Sequence[str], terminal: Terminal) -> int:
     """Do what was typed; the exit status. Leaves nothing open and prints no traceback."""
-    logger, remarks = logging.getLogger("merkql"), _Remarks(terminal)
+    logger, remarks = logging.getLogger("merkql"), Remarks(terminal)
     logger.addHandler(remarks)
     try:
         status = _run(words, terminal)

@@ -171,7 +171,7 @@ class Terminal:
         """A line that shows how far something is, on a terminal, once it takes a second."""
         self.say_remarks()
         is_shown = is_shown and self.err.is_terminal and not self.quiet
-        self._bar = Progress(self._draw, label, unit, is_shown=is_shown)
+        self._bar = Progress(self._draw, label, unit, is_shown=is_shown, width=lambda: self.width)
         return self._bar
 
     @property
