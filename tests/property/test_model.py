@@ -462,7 +462,8 @@ def test_any_sequence_of_calls_matches_lists_in_memory() -> None:
         settings=settings(
             max_examples=80,
             stateful_step_count=40,
-            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # the slow one below shrinks
+            derandomize=True,  # the same walks each time; the slow one below draws new ones
+            phases=[Phase.generate],
             suppress_health_check=[HealthCheck.too_slow],
             deadline=None,
         ),
