@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -11,8 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from crash import operations, workloads
+from merkql import BrokerConfig, Partition, Record, erasures
 from merkql._core import frame
-from merkql.storage import partition_log, recovery, retention, segment, wal
+from merkql.broker import Broker
+from merkql.storage import engine, erasure, partition_log, recovery, retention, segment, wal
+from merkql.storage.files import Files
 from support.crash_explorer import Explorer, Limits, Workload
 from support.recorder import RecordingFiles
 
@@ -124,6 +128,44 @@ def _skip_syncs_of(patch: pytest.MonkeyPatch, ending: str) -> None:
     patch.setattr(RecordingFiles, "sync", sync)
 
 
+def tells_of_an_erasure_at_every_open(patch: pytest.MonkeyPatch) -> None:
+    """Its note is never removed, and nobody looks whether it was told of before."""
+    patch.setattr(erasures, "remove_erasing", lambda files, root: None)
+    original = Partition.read_range
+
+    def read_range(self: Partition, start: int, stop: int) -> list[Record]:
+        caller = sys._getframe(1).f_code.co_name
+        return [] if caller == "_tell" else original(self, start, stop)
+
+    patch.setattr(Partition, "read_range", read_range)
+
+
+def touches_the_log_of_erasures_at_every_open(patch: pytest.MonkeyPatch) -> None:
+    """Nothing that is read changes: only that a second recovery leaves other bytes shows it."""
+    original = Broker.__init__
+
+    def open_and_touch(self: Broker, config: BrokerConfig, files: Files) -> None:
+        original(self, config, files)
+        path = os.path.join(self._directory, "topics", "__erasures", "topic.json")
+        if os.path.exists(path) and not config.read_only:
+            with open(path, "ab") as file:
+                file.write(b" ")
+
+    patch.setattr(Broker, "__init__", open_and_touch)
+
+
+def leaves_what_is_erased_in_the_log(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine.Engine, "forget_wal", lambda self: None)
+
+
+def destroys_before_it_is_certain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(erasures, "write_erasing", lambda files, root, records: None)
+
+
+def leaves_the_salts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(erasure, "ranges", lambda offsets: [])
+
+
 PLANTED: list[tuple[Plant, Workload]] = [
     (acknowledges_before_the_sync, workloads.one_small_append),
     (never_syncs_a_directory, workloads.one_small_append),
@@ -141,6 +183,11 @@ PLANTED: list[tuple[Plant, Workload]] = [
     (compacts_without_keeping_the_start, workloads.compaction),
     (replays_nothing, workloads.append_spanning_sectors),
     (replays_without_a_sync, workloads.crash_then_write),
+    (tells_of_an_erasure_at_every_open, workloads.erased),
+    (touches_the_log_of_erasures_at_every_open, workloads.erased),
+    (leaves_what_is_erased_in_the_log, workloads.erased),
+    (destroys_before_it_is_certain, workloads.erased),
+    (leaves_the_salts, workloads.erased),
 ]
 
 
@@ -161,6 +208,11 @@ BEGINS = {
     never_syncs_committed_offsets: 0.6,
     never_syncs_checkpoints: 0.7,
     never_syncs_salts: 0.6,
+    tells_of_an_erasure_at_every_open: 0.4,
+    touches_the_log_of_erasures_at_every_open: 0.4,
+    leaves_what_is_erased_in_the_log: 0.4,
+    destroys_before_it_is_certain: 0.4,
+    leaves_the_salts: 0.4,
     forgets_the_wal_before_the_segment_is_durable: 0.5,
 }
 
