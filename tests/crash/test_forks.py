@@ -188,8 +188,8 @@ def test_parent_and_children_write_at_once_whenever_it_forks(tmp_path: Path) -> 
 def test_a_forked_child_that_dropped_its_brokers_hung(tmp_path: Path) -> None:
     """It waited for the parent's threads to end; and it kept the parent's segments open."""
     brokers = [Broker.open(tmp_path)]
-    brokers[0].producer().send_values("t", [b"x" * 100] * 20_000)  # hashed in a thread
-    assert "merkql-hasher" in {thread.name for thread in brokers[0].threads}
+    brokers[0].producer().send_values("t", [b"x" * 100] * 20_000)  # written out by a thread
+    assert "merkql-maintenance" in {thread.name for thread in brokers[0].threads}
 
     def drop() -> None:
         brokers.clear()

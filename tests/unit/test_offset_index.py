@@ -38,8 +38,11 @@ def test_entries_are_those_of_the_page(
 
 def test_what_is_appended_is_found(tmp_path: Path) -> None:
     index = OffsetIndex(FilePool(VolatileFiles()), str(tmp_path / "index"), 0)
+    assert index.find_timestamp(0) is None
     for first, position, time in ((0, 0, 5), (10, 700, 3), (25, 1500, 9)):
         encoded, largest = encode_entries([(first, 0, 1, 1, time)], position, 5)
+        with open(tmp_path / "index", "ab") as file:
+            file.write(encoded)
         index.append(encoded)
     assert (index.count, largest) == (3, 9)
     assert index.entry(index.find(24)) == IndexEntry(10, 700, 5)

@@ -14,7 +14,7 @@ import pytest
 from merkql import Broker, BrokerConfig, WriterFailedError
 from merkql.storage import layout, shared_state
 from merkql.storage.files import Files
-from merkql.storage.shared_state import SharedState, SharedStateFile, WalFileState
+from merkql.storage.shared_state import SharedState, SharedStateFile, WalFileState, encode
 from support.crashes import crash
 from support.faulty_files import FaultyFiles
 
@@ -179,7 +179,7 @@ def test_what_is_stated_is_read_back(tmp_path: Path) -> None:
     flags, numbers = [True] * 6, range(11, 18)
     files = [WalFileState(1, 2, 3, 4, 5)] * shared_state.FILES_MAX
     stated = SharedState(bytes(range(16)), 7, 8, 9, *flags, *numbers, 2, 3, files)
-    assert file.write(stated) == file.news()
+    assert file.write(encode(stated)) == file.news()
     assert file.read() == stated
     live = [(bytes([number]) * 16, number) for number in range(2)]
     for number, partition in enumerate(live):

@@ -124,7 +124,7 @@ def test_a_full_or_failing_disk_named_no_file(
         producer.send("t", b"1")
         with monkeypatch.context() as patched, pytest.raises(OSError) as raised:
             patched.setattr(os, call, refuse)
-            producer.send("t", b"2")
+            producer.send("t", bytes(20 << 10))  # a frame in parts
         error = raised.value
         assert (error.errno, Path(error.filename).parent) == (code, tmp_path.resolve() / "wal")
         assert str(error).count(way_out) == 1

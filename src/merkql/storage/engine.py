@@ -28,7 +28,6 @@ from merkql.storage.directory import (
 )
 from merkql.storage.file_pool import FilePool
 from merkql.storage.files import Files
-from merkql.storage.hasher import Hasher
 from merkql.storage.maintenance import Maintenance, sync_segments
 from merkql.storage.mounts import warn_of_network
 from merkql.storage.news import News
@@ -120,9 +119,8 @@ class Engine:
             turn.start(wal)
         sections.clear()
         if self.committer is None:
-            self._hasher = Hasher(self.threads.append)
             work, clear = self.maintenance.wake, self.clear_clean_mark
-            self.writer = Writer(turn, self.arrivals, work, self._hasher, clear_clean_mark=clear)
+            self.writer = Writer(turn, self.arrivals, work, clear_clean_mark=clear)
             timeout_s = self.access.timeout_s
             self.pool.on_failed_sync = self.writer.fail
             self.committer = Committer(self.writer, turn, self.threads.append, timeout_s=timeout_s)
@@ -318,7 +316,6 @@ class Engine:
         self.maintenance.stop()
         if self.committer is not None:
             self.committer.stop()
-            self._hasher.close()
             self.writer.wal.close(clean=False)
         self._opener = 0
         self.pool.close()

@@ -90,7 +90,9 @@ class FilePool:
             if critical:
                 entry.dirty = True
         finally:
-            self._unpin(entry)
+            entry.pins.pop()  # as in `read`: each record sent alone takes four of these
+            if entry.doomed:
+                self._close_if_unused(entry)
 
     def allocate(self, path: str, position: int, size: int) -> None:
         """Reserve space for later writes; the file reads as zeros there until then."""

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import functools
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from merkql._core.system_calls import (
+    BRIEF_SIZE_MAX,
+    lock_briefly,
+    read_briefly,
+    start_write_out,
+    write_briefly,
+)
 from merkql.storage import layout
 from merkql.storage.file_errors import explained, explaining
 
@@ -26,8 +31,8 @@ if TYPE_CHECKING:
 READ_INSTEAD = "open with read_only=True to read it, or have it made writable"
 _MODE_FILE = 0o600
 _MODE_DIRECTORY = 0o700
-_SYNC_FILE_RANGE_WRITE = 2
 _LOAD_SIZE = 512 << 10  # in one large read the system sees no sequence, and small ones cost more
+_PARTS_MAX = 16  # every system takes so many in one call
 _READ_MAX = 1 << 26  # a larger read checks the file's size first
 _SEEK_DATA = getattr(os, "SEEK_DATA", 0)  # not everywhere
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -58,6 +63,8 @@ class Files:
 
     def read(self, descriptor: int, size: int, position: int) -> bytes:
         try:  # not `explaining`: its extra call costs a third of a small read
+            if 0 <= size <= BRIEF_SIZE_MAX:
+                return read_briefly(descriptor, size, position)
             if size <= _READ_MAX:
                 return os.pread(descriptor, size, position)
             return self._read_in_parts(descriptor, size, position)
@@ -74,26 +81,31 @@ class Files:
     def read_into(self, descriptor: int, buffer: bytearray | memoryview, position: int) -> int:
         return os.preadv(descriptor, [buffer], position)
 
-    @explaining
     def write(self, descriptor: int, data: Buffer, position: int) -> None:
         """Write all of ``data``; it is in the page cache afterwards, not on the disk."""
-        written = os.pwrite(descriptor, data, position)
-        size = len(data) if type(data) is bytes else memoryview(data).nbytes
-        while written < size:  # a short write is not an error
-            rest = memoryview(data).cast("B")[written:]
-            written += os.pwrite(descriptor, rest, position + written)
+        try:  # not by `explaining`, as in `read`
+            if type(data) is bytes and len(data) <= BRIEF_SIZE_MAX:
+                size, written = len(data), write_briefly(descriptor, data, position)
+            else:
+                size, written = memoryview(data).nbytes, os.pwrite(descriptor, data, position)
+            while written < size:  # a short write is not an error
+                rest = memoryview(data).cast("B")[written:]
+                written += os.pwrite(descriptor, rest, position + written)
+        except OSError as error:
+            raise explained(error, descriptor) from None
 
-    @explaining
     def write_parts(
         self, descriptor: int, parts: Sequence[bytes | memoryview], position: int
     ) -> None:
         """Write ``parts`` one after the other with as few calls as the system allows."""
-        size = sum(map(len, parts))
-        if len(parts) <= 16:
-            written = os.pwritev(descriptor, parts, position)
-            if written == size:
+        if 1 < len(parts) <= _PARTS_MAX:
+            try:
+                written = os.pwritev(descriptor, parts, position)
+            except OSError as error:
+                raise explained(error, descriptor) from None
+            if written == sum(map(len, parts)):
                 return
-        self.write(descriptor, b"".join(parts), position)
+        self.write(descriptor, parts[0] if len(parts) == 1 else b"".join(parts), position)
 
     @explaining
     def allocate(self, descriptor: int, position: int, size: int) -> None:
@@ -138,9 +150,7 @@ class Files:
 
         A later sync then has little left to do. A failure here is reported by that sync.
         """
-        begin = _sync_file_range()
-        if begin is not None:
-            begin(descriptor, position, size, _SYNC_FILE_RANGE_WRITE)
+        start_write_out(descriptor, position, size)
 
     def sync_everything(self) -> None:
         """Sync everything any process wrote: one call instead of one per file.
@@ -231,14 +241,13 @@ class Files:
     def lock(self, descriptor: int, *, exclusive: bool = True, wait: bool = True) -> bool:
         """Take the advisory lock of an open file; False when it is held and ``wait`` is False."""
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        try:
-            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+        if not wait:
+            return lock_briefly(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind)
         return True
 
     def unlock(self, descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        lock_briefly(descriptor, fcntl.LOCK_UN)
 
     def release(self, descriptor: int) -> None:
         """Unlock and close a lock file; the unlock matters where a forked child has it open too."""
@@ -274,19 +283,6 @@ class VolatileFiles(Files):
 
     def sync_everything(self) -> None:
         """Nothing, likewise."""
-
-
-@functools.cache
-def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    """Linux's ``sync_file_range``, which Python's ``os`` lacks; None on other systems."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes  # here, so that only heavy writers pay for the import
-
-    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
-    if call is not None:
-        call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return call
 
 
 @contextmanager

@@ -68,19 +68,18 @@ Columns = tuple["array[int]", "array[int]", "array[int]"]  # offsets, words, tim
 
 
 class OffsetIndex:
-    """The entries of one segment: loaded at the first lookup, appended to by the writer."""
+    """The entries of one segment: loaded at the first lookup, kept up to date from then on."""
 
     def __init__(self, pool: FilePool, path: str, count: int) -> None:
         self._pool = pool
         self.path = path
         self.count = count
-        self._columns: Columns | None = None if count else _columns_of(b"")
+        self._columns: Columns | None = None  # a process that only writes needs none
         self._largest: tuple[int, int] | None = None  # entry count, and its largest timestamp
         self._lock = threading.Lock()  # held while columns are loaded or extended
 
     def append(self, data: bytes) -> None:
-        """Append encoded entries of new batches; they can be rebuilt, so no sync here."""
-        self._pool.write(self.path, data, self.count * ENTRY_SIZE)
+        """Take in the encoded entries of new batches, which the file has already."""
         with self._lock:
             columns = self._columns
             if columns is not None:
@@ -184,7 +183,7 @@ class OffsetIndex:
     def _read(self) -> Columns:
         size = self.count * ENTRY_SIZE
         try:
-            data = self._pool.read(self.path, size, 0)
+            data = self._pool.read(self.path, size, 0) if size else b""
         except FileNotFoundError:
             raise IndexDamagedError(f"{self.path} is missing") from None
         if len(data) < size:

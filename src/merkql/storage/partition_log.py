@@ -13,17 +13,15 @@ import threading
 
 from merkql._core.accumulator import RecordAccumulator
 from merkql._core.batch_encoder import encode
-from merkql._core.batch_leaves import leaf_hashes
-from merkql._core.frame import Section
 from merkql._core.frontier import Frontier
+from merkql._core.index_entries import encode_entries
 from merkql.errors import CorruptionError, UnknownTopicError, again
 from merkql.storage import layout, tail_page
 from merkql.storage.file_pool import FilePool
 from merkql.storage.partition_identity import LogSettings, PartitionId
-from merkql.storage.rolling import measure
+from merkql.storage.prepared import Prepared
 from merkql.storage.segment import (
     ActiveSegment,
-    Batches,
     SealedSegment,
     Segment,
     SegmentEnd,
@@ -38,46 +36,7 @@ from merkql.storage.tree_space import SALT_SIZE, TreeSpace, stored_levels
 logger = logging.getLogger("merkql.storage")
 BATCH_SIZE_PLAIN = 16 << 10
 BATCH_SIZE_COMPRESSED = 64 << 10
-HASH_LATER_BYTES = 64 << 10  # larger groups of plain records are hashed during the WAL's sync
 DERIVED_SYNC_BYTES = 32 << 20  # at most so much is indexed and hashed again by recovery
-
-
-class Prepared:
-    """A group's records for one partition, encoded; the tree with them once hashed."""
-
-    __slots__ = ("_hashing", "additions", "batches", "frontier", "log", "salts")
-
-    def __init__(self, log: PartitionLog, batches: Batches, salts: bytes) -> None:
-        self.log = log
-        self.batches = batches
-        self.salts = salts
-        self.frontier: Frontier | None = None
-        self.additions: list[tuple[int, int, bytes]] = []
-        self._hashing = threading.Lock()
-
-    def hash(self) -> Frontier:
-        """The tree with these records; the first caller computes it, others wait."""
-        if self.frontier is not None:
-            return self.frontier
-        with self._hashing:
-            if self.frontier is None:
-                hashes = self.batches.leaf_hashes or leaf_hashes(
-                    self.batches.data, salts=self.salts or None
-                )
-                frontier = self.log.frontier.copy()
-                self.additions = frontier.append(hashes)
-                self.frontier = frontier  # last: its presence means done
-            return self.frontier
-
-    def section(self) -> Section:
-        return Section(
-            self.log.id.topic_id,
-            self.log.id.index,
-            self.log.end_offset,
-            self.batches.count,
-            self.batches.data,
-            self.salts,
-        )
 
 
 _Parts = tuple[tuple[SealedSegment, ...], ActiveSegment | None]
@@ -93,6 +52,7 @@ class PartitionLog:
         self.directory = directory
         self.tail_path = layout.tail_page(directory)
         self.id = identity
+        self.key = (identity.topic_id, identity.index)  # in the WAL and the shared state
         self.settings = settings
         self.tree = TreeFiles(pool, layout.tree_directory(directory))
         self._parts: _Parts = ((), None)  # replaced as one, so that no reader sees a half-done roll
@@ -154,11 +114,6 @@ class PartitionLog:
         self.active = ActiveSegment(self.pool, self.directory, 0, SegmentEnd())
 
     @property
-    def key(self) -> tuple[bytes, int]:
-        """Its key in the WAL and the shared state: topic id and partition number."""
-        return self.id.topic_id, self.id.index
-
-    @property
     def has_salts(self) -> bool:
         """Whether each record's digest is salted, as in erasable topics."""
         return self.settings.erasable
@@ -172,10 +127,12 @@ class PartitionLog:
         if self.retired:
             raise UnknownTopicError(self.id.topic, "it was deleted")
 
-    def reserve(self, accumulators: list[RecordAccumulator]) -> None:
-        """Preallocate, so that nothing after the WAL's sync can run out of space."""
-        size, count = measure(accumulators)
-        batch_count = min(count, size // BATCH_SIZE_PLAIN + len(accumulators) + 1)
+    def reserve(self, size: int, count: int, calls: int) -> None:
+        """Preallocate, so that nothing after the WAL's sync can run out of space.
+
+        For ``size`` bytes and ``count`` records of so many calls.
+        """
+        batch_count = min(count, size // BATCH_SIZE_PLAIN + calls + 1)
         self.active.reserve(size + batch_count * 64, batch_count)
         if self._space.reserve(self.end_offset, count, salts=self.settings.erasable):
             self.names_unsynced = True  # a file may be new
@@ -183,31 +140,49 @@ class PartitionLog:
     def encode(self, accumulators: list[RecordAccumulator]) -> Prepared:
         """Encode the group's records, and hash them if they are few; changes nothing."""
         plain = self.settings.compression == "none"
-        size, count = measure(accumulators)
-        salts = os.urandom(SALT_SIZE * count) if self.settings.erasable else b""
+        salts = b""
+        if self.settings.erasable:
+            salts = os.urandom(SALT_SIZE * sum(map(len, accumulators)))
         batches = encode(
             accumulators,
             self.end_offset,
             compression=self.settings.compression,
             batch_size_bytes=BATCH_SIZE_PLAIN if plain else BATCH_SIZE_COMPRESSED,
             salts=salts or None,
-            hashed=size < HASH_LATER_BYTES or not (plain and self.settings.durable),
+            hashed=not (plain and self.settings.durable),  # else while the WAL is synced
         )
         return Prepared(self, batches, salts)
 
-    def apply(self, prepared: Prepared) -> None:
-        """Write what the WAL holds by now to segment, index and tree, and make it visible."""
-        batches = prepared.batches
-        frontier = prepared.hash()
-        self.active.rewind(*self._tip[1:])  # the last call may have been interrupted
-        self.active.append(batches.data, batches.batches)
+    def compose(self, prepared: Prepared) -> None:
+        """Compute what ``apply`` writes besides the records, while the disk syncs the WAL.
+
+        Index and tree are written here: readers ignore both past the end the tail page states.
+        """
+        active, batches, (_, position, count) = self.active, prepared.batches, self._tip
+        prepared.entries, largest = encode_entries(
+            batches.batches, position, active.largest_timestamp_ms
+        )
+        prepared.largest_timestamp_ms = largest
+        end = SegmentEnd(position + len(batches.data), count + len(batches.batches), largest)
+        state = self._tail_state(self.end_offset + batches.count, end, prepared.hash())
+        active.write_index(prepared.entries, count)
         self.tree.write(prepared.additions)
+        prepared.page = tail_page.encode(state)
+
+    def apply(self, prepared: Prepared) -> None:
+        """Write what the WAL holds by now to the segment, and make it visible."""
+        if not prepared.page:
+            self.compose(prepared)
+        active, batches = self.active, prepared.batches
+        active.rewind(*self._tip[1:])  # the last call may have been interrupted
+        active.append(batches.data, prepared.entries, prepared.largest_timestamp_ms)
         if prepared.salts:
             path = layout.tree_salts(self.tree.directory)
             self.pool.write(path, prepared.salts, SALT_SIZE * self.end_offset, critical=True)
-        self.frontier = frontier
+        self.frontier = prepared.hash()
         self.move_end(self.end_offset + batches.count)
-        self.write_tail_page()
+        self.pool.write(self.tail_path, prepared.page, 0)
+        self.page = prepared.page
 
     def move_end(self, end_offset: int) -> None:
         """Make the records up to ``end_offset`` visible in this process."""
@@ -272,19 +247,26 @@ class PartitionLog:
         self.boot_id, self.page = other.boot_id, other.page
 
     def tail_state(self) -> TailState:
+        """What the tail page says of the log as it is."""
+        active = self.active
+        end = SegmentEnd(active.end_position, active.index.count, active.largest_timestamp_ms)
+        return self._tail_state(self.end_offset, end, self.frontier)
+
+    def _tail_state(self, end_offset: int, end: SegmentEnd, frontier: Frontier) -> TailState:
+        """The same, of a log that ends there."""
         offset, position, index_count = self.checkpoint
         return TailState(
-            end_offset=self.end_offset,
+            end_offset=end_offset,
             segment_offset=self.active.first_offset,
-            position=self.active.end_position,
-            index_count=self.active.index.count,
+            position=end.position,
+            index_count=end.index_count,
             durable_offset=self.durable_offset,
-            peaks=self.frontier.peaks,
+            peaks=frontier.peaks,
             start_offset=self.start_offset,
             checkpoint_offset=offset,
             checkpoint_position=position,
             checkpoint_index_count=index_count,
-            largest_timestamp_ms=self.active.largest_timestamp_ms,
+            largest_timestamp_ms=end.largest_timestamp_ms,
             writer=self.writer,
             boot_id=self.boot_id,
             rewrites=self.rewrites,
@@ -293,7 +275,7 @@ class PartitionLog:
     def roll(self) -> None:
         """Seal the last segment, durably, and begin the next; on the write path."""
         with self._sync_lock, blocking_preallocation(self.pool.files, self.active.path):
-            sealed = self.active.seal()
+            sealed = self.active.seal(self.end_offset)
             self._sync_salts_and_names()
             self.tree.sync()
             self.begin_segment(self.end_offset, sealed)

@@ -15,14 +15,16 @@ def measure(accumulators: list[RecordAccumulator]) -> tuple[int, int]:
 
 
 def wants_roll(
-    active: ActiveSegment, settings: LogSettings, accumulators: list[RecordAccumulator]
+    active: ActiveSegment, settings: LogSettings, size: int, newest: RecordAccumulator
 ) -> bool:
-    """Whether the records belong in the next segment; age is told by timestamps, as in Kafka."""
-    if not active.end_position:
+    """Whether ``size`` bytes of records, ``newest`` last, belong in the next segment.
+
+    Age is told by timestamps, as in Kafka.
+    """
+    position = active.end_position
+    if not position:
         return False
-    size, _ = measure(accumulators)
-    if active.end_position + size > settings.segment_bytes:
+    if position + size > settings.segment_bytes:
         return True
-    newest = accumulators[-1]
     age_ms = newest.timestamp_ms(len(newest) - 1) - active.first_timestamp_ms()
     return age_ms > settings.segment_age_ms

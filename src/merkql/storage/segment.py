@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 
 from merkql._core.batch_fields import HEADER_SIZE, BatchFields, peek
 from merkql._core.batch_header import ScanResult, scan
-from merkql._core.index_entries import encode_entries
 from merkql.errors import CorruptionError
 from merkql.storage import layout
 from merkql.storage.file_pool import FilePool
@@ -235,13 +234,16 @@ class ActiveSegment(Segment):
         self.index.extend_to(end.index_count)
         self.largest_timestamp_ms = end.largest_timestamp_ms
 
-    def append(self, data: bytes | memoryview, batches: list[BatchTuple]) -> None:
+    def write_index(self, entries: bytes, number: int) -> None:
+        """Write index entries from ``number`` on, of batches that ``append`` writes next."""
+        self._pool.write(self.index.path, entries, number * ENTRY_SIZE)
+
+    def append(self, data: bytes | memoryview, entries: bytes, largest_timestamp_ms: int) -> None:
         """Write whole batches at the end; durable after ``sync``."""
         self._pool.write(self.path, data, self._position, critical=True)
-        entries, largest = encode_entries(batches, self._position, self.largest_timestamp_ms)
         self.index.append(entries)
         self._position += len(data)
-        self.largest_timestamp_ms = largest
+        self.largest_timestamp_ms = largest_timestamp_ms
 
     def start_writeback(self) -> None:
         """Write back steadily what was appended: a burst would delay the WAL's syncs."""
@@ -266,15 +268,11 @@ class ActiveSegment(Segment):
             self._pool.truncate(self.index.path, self.index.count * ENTRY_SIZE)
         self._allocated = self._index_allocated = 0
 
-    def seal(self) -> SealedSegment:
-        """End this segment: trimmed and durable when it returns."""
+    def seal(self, end_offset: int) -> SealedSegment:
+        """End this segment, whose next offset is ``end_offset``: trimmed, and durable on return."""
         self.trim()
         self.sync()
         self.sync_index()
-        end_offset = self.first_offset
-        if self.index.count:
-            last = self.index.entry(self.index.count - 1)
-            end_offset = self.batch_at(last.position).next_offset
         sealed = SealedSegment(self._pool, self.directory, self.first_offset, end_offset)
         sealed.adopt_index(self.index)
         self.index.unload()

@@ -94,12 +94,11 @@ class SharedStateFile:
         """The state, or None where it is missing, torn, damaged or of another version."""
         return decode(self.content())
 
-    def write(self, state: SharedState) -> bytes:
-        """Replace the state, in the page cache, where other processes read it.
+    def write(self, content: bytes) -> bytes:
+        """Replace the encoded state, in the page cache, where other processes read it.
 
         Returns what ``news`` returns from now on.
         """
-        content = encode(state)
         self._files.write(self._descriptor, content, 0)
         return content[: NEWS.size]
 

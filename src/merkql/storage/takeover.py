@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from merkql._core.batch_header import scan
 from merkql._core.frame import Frame, Section
 from merkql.errors import CorruptionError
-from merkql.storage.partition_log import PartitionLog, Prepared
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.prepared import Prepared
 from merkql.storage.segment import BatchTuple
 from merkql.storage.turn import Turn
 

@@ -20,6 +20,7 @@ from merkql.storage.shared_state import (
     SharedState,
     SharedStateFile,
     decode,
+    encode,
     version_of,
 )
 
@@ -212,12 +213,18 @@ class Turn:
         self._busy = True
         self._write()
 
-    def publish(self, *, topics: bool = False) -> None:
+    def compose(self, *, synced: bool) -> bytes:
+        """Encode ahead what ``publish`` writes; ``synced``: after the WAL's next sync."""
+        state = self._state(synced=synced)
+        state.version, state.busy = self._version + 1, False
+        return encode(state)
+
+    def publish(self, composed: bytes = b"", *, topics: bool = False) -> None:
         """Make what was written visible to every process."""
         self._version += 1
         self._topics_version += topics
         self._busy = False
-        self._write()
+        self._write(composed)
         for log in self._led:
             if log.led:  # else a Ctrl-C kept it from being brought up to date
                 log.seen, log.led = self._version, False
@@ -256,7 +263,14 @@ class Turn:
     def close(self) -> None:
         self._file.close()
 
-    def _write(self) -> None:
+    def _write(self, composed: bytes = b"") -> None:
+        if self.failed or not composed:  # a sync may have failed since
+            composed = encode(self._state())
+        self._news = self._file.write(composed)
+        self._failure_said = self.failed
+        self._live_said = len(self.live)
+
+    def _state(self, *, synced: bool = False) -> SharedState:
         state = SharedState(
             boot_id=self._boot_id,
             session=self.session,
@@ -270,10 +284,8 @@ class Turn:
             process=os.getpid(),
             live_count=len(self.live),
         )
-        self.wal.describe(state)
-        self._news = self._file.write(state)
-        self._failure_said = self.failed
-        self._live_said = state.live_count
+        self.wal.describe(state, synced=synced)
+        return state
 
     def _adopt(self, state: SharedState, news: bytes) -> None:
         """Continue where another process left off."""

@@ -108,8 +108,8 @@ class Wal:
         current = self._current
         return sum(f.size for f in files) + (current.size if current else 0) > QUIET_SIZE_MAX
 
-    def describe(self, state: SharedState) -> None:
-        """Write down what a successor needs to continue."""
+    def describe(self, state: SharedState, *, synced: bool = False) -> None:
+        """Write down what a successor needs to continue; ``synced``: after the next sync."""
         with self._lock:
             self._free += self._made
             self._made = []
@@ -121,7 +121,7 @@ class Wal:
                 state.files, state.busy = [], True  # a successor recovers instead
             state.epoch, state.position = self._epoch, self._position
             state.next_sequence = self._next_sequence
-            state.durable_sequence = self._durable_sequence
+            state.durable_sequence = self.last_sequence if synced else self._durable_sequence
             state.stated_floor = self._stated_floor
             state.next_number = self._maker.next_number
             state.preparing = self._preparing
@@ -177,8 +177,11 @@ class Wal:
         self._next_sequence = unfinished.sequence + 1
         self._unsynced = True
 
-    def append(self, sections: tuple[frame.Section, ...]) -> None:
-        """Write one frame, durable after ``sync``. An ``OSError`` leaves the log as it was."""
+    def append(self, sections: tuple[frame.Section, ...], *, sync_follows: bool = False) -> None:
+        """Write one frame, durable after ``sync``. An ``OSError`` leaves the log as it was.
+
+        ``sync_follows``: have the disk begin to write now, while the caller prepares what is next.
+        """
         size = frame.HEADER.size + sum(
             frame.SECTION.size + len(s.data) + len(s.salts) for s in sections
         )
@@ -194,6 +197,8 @@ class Wal:
         )
         parts = frame.encode(header, self._seed)
         self._files.write_parts(current.descriptor, parts, self._position)
+        if sync_follows:
+            self._files.start_writeback(current.descriptor, self._position, padded_size)
         self._stated_floor = header.floor_sequence
         current.last_sequence = self._next_sequence
         self._position += padded_size

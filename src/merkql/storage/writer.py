@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from merkql.errors import MerkqlError, UnknownTopicError, WriterFailedError
 from merkql.storage.arrivals import Arrivals
-from merkql.storage.hasher import Hasher
-from merkql.storage.partition_log import PartitionLog, Prepared
-from merkql.storage.rolling import wants_roll
+from merkql.storage.partition_log import PartitionLog
+from merkql.storage.prepared import Prepared
+from merkql.storage.rolling import measure, wants_roll
 from merkql.storage.turn import Turn
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _Pending:
     """A group in progress, kept so that the successor of an interrupted leader can finish it."""
 
     requests: list[CommitRequest]
-    prepared: list[Prepared]
+    prepared: dict[PartitionLog, Prepared]
     places: dict[PartitionLog, list[tuple[CommitRequest, int, int]]]  # request, part, count
     sequence: int
     durable: bool
@@ -105,7 +105,6 @@ class Writer:
         turn: Turn,
         arrivals: Arrivals,
         wake_maintenance: Callable[[], None],
-        hasher: Hasher,
         *,
         clear_clean_mark: Callable[[], None],
     ) -> None:
@@ -114,7 +113,6 @@ class Writer:
         self._clear_clean_mark = clear_clean_mark
         self._arrivals = arrivals
         self._wake_maintenance = wake_maintenance
-        self._hasher = hasher
         self._pending: _Pending | None = None
         self._failure: BaseException | None = None
         self._applied_lock = threading.Lock()
@@ -207,11 +205,11 @@ class Writer:
         for log in logs:
             log.write_out()
 
-    def _claim_work(self) -> bool:
-        """Whether there is background work; claimed before other processes may write."""
-        makes_file = self.wal.claim_file()
+    @property
+    def _has_work(self) -> bool:
+        """Whether there is background work besides making a WAL file."""
         behind = self._unsynced_bytes - self._written_back_bytes
-        return makes_file or behind >= WRITEBACK_EVERY_BYTES or self.wants_sync
+        return behind >= WRITEBACK_EVERY_BYTES or self.wants_sync
 
     @property
     def wants_sync(self) -> bool:
@@ -232,7 +230,7 @@ class Writer:
                 break
         if not live:
             return None
-        prepared = [log.encode(accumulators) for log, accumulators in batches.items()]
+        prepared = {log: log.encode(accumulators) for log, accumulators in batches.items()}
         # The topic's current durability: another process may have altered it since the send.
         durable = any(request.durable for request in live) or any(
             log.settings.durable for log in batches
@@ -249,10 +247,11 @@ class Writer:
             try:
                 self.turn.lead(log)
                 log.check_writable()
-                if wants_roll(log.active, log.settings, accumulators):
+                size, count = measure(accumulators)
+                if wants_roll(log.active, log.settings, size, accumulators[-1]):
                     self.turn.mark_busy()  # a successor that finds a roll half done recovers
                     log.roll()
-                log.reserve(accumulators)
+                log.reserve(size, count, len(accumulators))
                 self.turn.note_live(log)
             except (OSError, MerkqlError) as error:
                 refused = places[log]
@@ -266,41 +265,47 @@ class Writer:
         self.turn.check()
         if self.wal.last_sequence < pending.sequence:
             try:
-                self.wal.append(tuple(one.section() for one in pending.prepared))
+                sections = tuple([one.section() for one in pending.prepared.values()])
+                self.wal.append(sections, sync_follows=pending.durable)
             except OSError as error:
                 if self.wal.failed is not None:
                     raise
                 _refuse(pending.requests, error)  # nothing was written: the next may succeed
                 return
+        makes_file = self.wal.claim_file()
+        said = self._compose(pending)
         if pending.durable:
-            for one in pending.prepared:
-                if not one.batches.leaf_hashes:
-                    self._hasher.put(one)
             self.wal.sync()
         self.turn.check()
         size = 0
-        for one in pending.prepared:
+        for log, one in pending.prepared.items():
             offset = one.batches.first_offset
-            if one.log.end_offset == offset:
-                one.log.apply(one)
+            if log.end_offset == offset:
+                log.apply(one)
             else:  # applied before an interruption, which may have prevented the tail page
-                one.log.write_tail_page()
-            for request, number, count in pending.places[one.log]:
+                log.write_tail_page()
+            for request, number, count in pending.places[log]:
                 request.first_offsets[number] = offset
                 offset += count
             size += len(one.batches.data)
         with self._applied_lock:
             self._applied_sequence = pending.sequence
-            for one in pending.prepared:
-                self._unsynced[one.log] = None
+            for log in pending.prepared:
+                self._unsynced[log] = None
             self._unsynced_bytes += size
-        has_work = self._claim_work()
-        self.turn.publish()
+        self.turn.publish(said)
         for request in pending.requests:
             request.written = True
         self._arrivals.announce()
-        if has_work:
+        if makes_file or self._has_work:
             self._wake_maintenance()
+
+    def _compose(self, pending: _Pending) -> bytes:
+        """Compute what follows the sync, while the disk works; returns the shared state of then."""
+        for log, one in pending.prepared.items():
+            if not one.page:
+                log.compose(one)
+        return self.turn.compose(synced=pending.durable)
 
     def _failed_error(self) -> WriterFailedError:
         why = str(self._failure) or repr(self._failure)  # str() of a MemoryError is empty
