@@ -2,18 +2,30 @@
 
 Python's `os` gives it up around each. Where threads wait for it, whoever leads a group commit would
 then wait for all of them a dozen times a group, with the disk idle. So only calls that stay in the
-page cache and take little are made here; the rest, and all that wait, are `os`'s.
+page cache and take little are made here; the rest, and all that wait, are `os`'s. What is to be
+read and is not in the cache is waited for without the GIL.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_SetFromErrno
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 
 cdef extern from *:
     """
     #include <fcntl.h>
+    #include <errno.h>
     #include <sys/file.h>
+    #include <sys/uio.h>
     #include <unistd.h>
+    static Py_ssize_t read_cached(int descriptor, void* buffer, size_t size, long long position) {
+    #if defined(__linux__) && defined(RWF_NOWAIT)
+        struct iovec part = {buffer, size};
+        return preadv2(descriptor, &part, 1, position, RWF_NOWAIT);
+    #else
+        (void)descriptor; (void)buffer; (void)size; (void)position;
+        return -1;
+    #endif
+    }
     #ifdef __linux__
     static int begin_write_out(int descriptor, long long position, long long size) {
         return sync_file_range(descriptor, position, size, SYNC_FILE_RANGE_WRITE);
@@ -26,7 +38,9 @@ cdef extern from *:
     #endif
     """
     int begin_write_out(int descriptor, long long position, long long size) noexcept nogil
-    Py_ssize_t pread(int descriptor, void* buffer, size_t size, long long position)
+    # What of it is in the page cache; -1 where none is, or where the system cannot tell.
+    Py_ssize_t read_cached(int descriptor, void* buffer, size_t size, long long position)
+    Py_ssize_t pread(int descriptor, void* buffer, size_t size, long long position) nogil
     Py_ssize_t pwrite(int descriptor, const void* data, size_t size, long long position)
     int flock(int descriptor, int operation)
 
@@ -49,13 +63,18 @@ def start_write_out(int descriptor, long long position, long long size):
 def read_briefly(int descriptor, Py_ssize_t size, long long position):
     """Returns at most `size` bytes, which is at most BRIEF_SIZE_MAX; OSError as `os.pread`."""
     cdef char buffer[BUFFER_SIZE]
-    cdef Py_ssize_t done = -1
+    cdef Py_ssize_t done
     if not 0 <= size <= BUFFER_SIZE:
         raise ValueError(f"{size} bytes are not read briefly: {BUFFER_SIZE} at most")
-    while done < 0:
-        done = pread(descriptor, buffer, size, position)
-        if done < 0 and errno != EINTR:
-            PyErr_SetFromErrno(OSError)
+    done = read_cached(descriptor, buffer, size, position)
+    if done == size:
+        return buffer[:done]
+    done = -1
+    while done < 0:         # the file ends there, or a disk has to be waited for
+        with nogil:
+            done = pread(descriptor, buffer, size, position)
+        if done < 0:
+            _raise_unless_interrupted()
     return buffer[:done]
 
 
@@ -64,8 +83,8 @@ def write_briefly(int descriptor, bytes data not None, long long position):
     cdef Py_ssize_t done = -1
     while done < 0:
         done = pwrite(descriptor, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), position)
-        if done < 0 and errno != EINTR:
-            PyErr_SetFromErrno(OSError)
+        if done < 0:
+            _raise_unless_interrupted()
     return done
 
 
@@ -74,6 +93,13 @@ def lock_briefly(int descriptor, int operation):
     while flock(descriptor, operation) < 0:
         if errno == EAGAIN:         # as EWOULDBLOCK everywhere
             return False
-        if errno != EINTR:
-            PyErr_SetFromErrno(OSError)
+        _raise_unless_interrupted()
     return True
+
+
+cdef int _raise_unless_interrupted() except -1:
+    """A call that a signal interrupted is made again, once the signal's handler has run."""
+    if errno != EINTR:
+        PyErr_SetFromErrno(OSError)
+    PyErr_CheckSignals()
+    return 0
