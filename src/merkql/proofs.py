@@ -66,10 +66,12 @@ class Proof:
         not vouch for `size`: take both from one source.
         """
         _need_record(record)
+        _need_roots(root)
         check_inclusion(self, record, root)
 
     def check_leaf(self, root: bytes | None = None) -> None:
         """As `check` for a record that is gone: its leaf is in the tree, its content not seen."""
+        _need_roots(root)
         check_inclusion(self, None, root)
 
     def to_json(self) -> str:
@@ -142,6 +144,7 @@ class RangeProof:
 
     def check_leaves(self, leaves: Hashes, root: bytes | None = None) -> None:
         """As `check`, for the hashes of the leaves: of a record that is gone no more is left."""
+        _need_roots(root)
         check_range(self, leaves, root)
 
     def to_json(self) -> str:
@@ -173,6 +176,7 @@ class ConsistencyProof:
 
     def check(self, old_root: bytes | None = None, new_root: bytes | None = None) -> None:
         """As `verify`, raising `ProofError`. It shows as much as the given `old_root` is worth."""
+        _need_roots(old_root, new_root)
         check_consistency(self, old_root, new_root)
 
     def to_json(self) -> str:
@@ -234,6 +238,13 @@ def _need_record(value: object) -> None:
     """Any object will do that has these; `check_leaf` is for a record that is gone."""
     if not all(hasattr(value, name) for name in _OF_A_RECORD):
         raise TypeError(f"a Record or SavedRecord is needed, not {value!r:.60}")
+
+
+def _need_roots(*roots: object) -> None:
+    """A root in hex would be told from the right one as a forgery is."""
+    for root in roots:
+        if root is not None and not isinstance(root, bytes):
+            raise TypeError(f"a root is 32 bytes, not {root!r:.80}; of hex take bytes.fromhex(...)")
 
 
 def _holds(check: Callable[..., None], *arguments: Any) -> bool:

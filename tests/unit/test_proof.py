@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import merkql.proof
+from merkql import Broker
 from merkql.proof import (
     ProofError,
     entry_bytes,
@@ -317,7 +318,7 @@ def test_only_hashes_of_32_bytes_count(wrong: Any) -> None:
         with pytest.raises(ProofError):
             proof.check_leaf()
     if wrong is not None:
-        with pytest.raises(ProofError):
+        with pytest.raises(ProofError if isinstance(wrong, bytes) else TypeError):
             single.check_leaf(wrong)
     for growth in (
         ConsistencyProof(5, 5, wrong, wrong, ()),
@@ -653,3 +654,23 @@ def test_imports_nothing_but_the_standard_library() -> None:
     source = Path(merkql.proof.__file__).read_text(encoding="utf-8")
     assert "import merkql" not in source
     assert "from merkql" not in source
+
+
+def test_a_root_in_hex_was_told_from_the_right_one_as_a_forgery() -> None:
+    with Broker.temporary() as broker:
+        topic = broker.create_topic("t")
+        broker.producer().send_values("t", [b"a", b"b", b"c"])
+        partition = topic.partition(0)
+        record, root = partition.read(1), partition.root()
+        one, some = partition.proof(1), partition.prove_range(0, 3)
+        consistency = partition.consistency_proof(1)
+        for call in (
+            lambda: one.verify(record, root.hex()),
+            lambda: one.check_leaf(root.hex()),
+            lambda: some.verify(partition.fetch(0), root.hex()),
+            lambda: consistency.verify(partition.root(1), root.hex()),
+        ):
+            with pytest.raises(TypeError, match=r"bytes.fromhex"):
+                call()
+        assert one.verify(record, root)
+        assert not one.verify(record, bytes(32))

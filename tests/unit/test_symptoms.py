@@ -144,6 +144,32 @@ def test_a_handle_of_a_deleted_topic_changed_the_new_one(tmp_path: Path) -> None
         assert [r.value for r in again.topic("t").partition(0).read_range(0, 1)] == [b"new"]
 
 
+def test_a_readers_handle_of_a_deleted_topic_said_that_a_file_was_missing(tmp_path: Path) -> None:
+    """Where its start depends on the age of records, it was looked for without asking first."""
+    with filled(tmp_path, 2) as broker, Broker.open(tmp_path, read_only=True) as reader:
+        topic = broker.topic("t")
+        topic.alter(retention=RetentionConfig(max_age_ms=1 << 40))
+        handle = reader.topic("t").partition(0)
+        assert handle.end_offset == 2
+        broker.delete_topic("t")
+        for ask in (
+            lambda: handle.read(0),
+            lambda: handle.read_range(0, 2),
+            lambda: handle.read_range(0, 9),
+            lambda: handle.fetch(0),
+            lambda: handle.entries(0, 2),
+            lambda: handle.offset_for_timestamp(0),
+            lambda: handle.proof(0),
+            lambda: handle.prove_range(0, 2),
+            handle.root,
+            handle.verify,
+            lambda: handle.start_offset,
+            lambda: handle.end_offset,
+        ):
+            with pytest.raises(UnknownTopicError, match="'t'"):
+                ask()
+
+
 def test_a_flipped_byte_in_a_stored_hash_stayed_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -77,7 +77,7 @@ class Partition(PartitionAccess):
         """
         check_offset(offset, "offset")
         log = self._owner.open_log(self.index)
-        if self._start_of(log) <= offset < log.end_offset:
+        if self._shows(log, offset):
             record = read_quickly(log, offset)
             if record is not None and not log.retired:
                 return record
@@ -93,7 +93,7 @@ class Partition(PartitionAccess):
         if stop > log.end_offset:
             if log.damage is not None:
                 raise again(log.damage)
-            raise OffsetOutOfRangeError(stop, self._start_of(log), log.end_offset)
+            raise OffsetOutOfRangeError(stop, self.start_offset, log.end_offset)
         records: list[Record] = []
         while start < stop:
             some = self.fetch(start, max_records=stop - start)
@@ -138,12 +138,12 @@ class Partition(PartitionAccess):
         size = self._check_size(log, size, "size")
         if offset >= size:
             raise OffsetOutOfRangeError(offset, 0, size)
-        if not log.has_salts and offset >= self._start_of(log):
+        if not log.has_salts and self._shows(log, offset):
             proof = self._prover.inclusion_quickly(log, offset, size, b"")
             if proof is not None and not log.retired:
                 return proof
         return self._with_tree(
-            log, lambda: self._with_segments(log, lambda log: self._prove(log, offset, size))
+            log, lambda: self._with_log(lambda log: self._prove(log, offset, size))
         )
 
     def _prove(self, log: AnyLog, offset: int, size: int) -> Proof:

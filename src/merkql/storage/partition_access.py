@@ -108,6 +108,13 @@ class PartitionAccess(ProcessBound):
             known = self._known_start = (log.end_offset, now_ms, limits, start)
         return max(known[3], log.start_offset)
 
+    def _shows(self, log: AnyLog, offset: int) -> bool:
+        """Whether the record is visible, for ways that are quick where nothing is wrong."""
+        try:
+            return self._start_of(log) <= offset < log.end_offset
+        except (FileNotFoundError, CorruptionError):
+            return False  # `_with_log` finds out why: perhaps the topic was deleted
+
     def _writable(self) -> PartitionLog:
         log = self._owner.open_log(self.index)
         assert isinstance(log, PartitionLog)
