@@ -200,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mode = "toy" if chosen.toy else "quick" if chosen.quick else "full"
     logging.getLogger("merkql").setLevel(logging.ERROR)  # what recovery rebuilds is expected here
     directory = Path(chosen.dir).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
     if disk.file_system(directory) in IN_MEMORY:
         print(f"{directory} is in memory; name a directory on a disk with --dir", file=sys.stderr)
         return 2
