@@ -35,7 +35,7 @@ from merkql.storage.erasure import Erasure, prepare, ranges
 from merkql.storage.files import remove_leftover
 from merkql.storage.kept_frames import scrub_kept_frames
 from merkql.storage.partition_log import PartitionLog
-from merkql.storage.retention import keep_start, visible_start
+from merkql.storage.retention import keep_hidden, list_again
 from merkql.storage.writer import CommitRequest
 
 if TYPE_CHECKING:
@@ -157,12 +157,13 @@ class Erasures:
         log = topic._open_log(index)
         assert isinstance(log, PartitionLog)  # who has the lead writes
         log.check_writable()
+        list_again(log)
         offsets = sorted(set(choose(index, log)))
         beyond = [offset for offset in offsets if offset >= log.end_offset]
         if beyond:
             raise OffsetOutOfRangeError(beyond[0], log.start_offset, log.end_offset)
         if topic.retention.max_bytes is not None:  # batches shrink: what is hidden stays hidden
-            keep_start(log, visible_start(log, topic.retention, self._engine.now_ms()))
+            keep_hidden(log, topic.retention, self._engine.now_ms())
         return prepare(log, offsets)
 
     def _records(self, erasure: Erasure, reason: Reason) -> list[ErasureRecord]:

@@ -28,8 +28,7 @@ from merkql.storage.retention import (
     NO_LIMITS,
     RetentionConfig,
     apply_retention,
-    keep_start,
-    visible_start,
+    keep_hidden,
 )
 from merkql.topic_config import (
     PARTITIONS_MAX,
@@ -200,7 +199,7 @@ class Topic(ProcessBound):
             for index in range(len(self._logs)):
                 log = self._open_log(index)
                 if isinstance(log, PartitionLog) and log.damage is None:
-                    keep_start(log, visible_start(log, self.retention, self._owner.now_ms()))
+                    keep_hidden(log, self.retention, self._owner.now_ms())
                     if durability == "fsync":
                         log.sync_point()  # earlier records must be as durable as later ones
             self._change(**{name: value for name, value in given.items() if value is not None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from merkql import (
     Broker,
     ProducerRecord,
     RetentionConfig,
+    Topic,
     UnknownPartitionError,
     UnknownTopicError,
 )
@@ -58,6 +59,34 @@ def test_closing_after_another_process_deleted_a_topic_says_it_was_deleted(pair:
     assert send(other, b"z") == [0]
     other.close()
     assert one.topic("t").partition(0).read(0).value == b"z"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda topic: topic.alter(compression="lz4"),
+        lambda topic: topic.partition(0).compact(),
+        lambda topic: topic.partition(0).erase(topic.partition(0).start_offset),
+    ],
+    ids=["alter", "compact", "erase"],
+)
+def test_changes_stumbled_over_segments_that_another_process_retained_away(
+    pair: Pair, change: Callable[[Topic], object]
+) -> None:
+    """Which had kept the start before, so that removing them did not move it."""
+    one, other = pair
+    one.create_topic("t", segment_bytes=4096, erasable=True)
+    for _ in range(5):
+        send(one, *[b"x" * 900] * 3)
+    for limit in (5000, 100_000):
+        one.topic("t").alter(retention=RetentionConfig(max_bytes=limit))
+    start = one.topic("t").partition(0).start_offset
+    assert start > 3
+    assert other.topic("t").partition(0).end_offset == 15  # it knows the segments, not their sizes
+    one.apply_retention()
+    change(other.topic("t"))
+    assert other.topic("t").partition(0).start_offset == start
+    assert one.topic("t").partition(0).read(14).value == b"x" * 900
 
 
 def test_retention_stumbles_over_a_segment_that_another_process_compacted(pair: Pair) -> None:

@@ -159,8 +159,7 @@ def _records_at(log: AnyLog, segment: Segment, entry: IndexEntry, first: int) ->
 
 def apply_retention(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
     """Move the start and remove the segments below it; returns the bytes freed. For the leader."""
-    # Another process may have rewritten a segment, which the tail page does not show.
-    log.segments = list_sealed(log.pool, log.directory, log.active.first_offset, log.segments)
+    list_again(log)
     start = visible_start(log, retention, now_ms)
     if start == log.end_offset and log.active.end_position and start > log.active.first_offset:
         log.roll()
@@ -212,6 +211,17 @@ def _remove_segments(log: PartitionLog, removable: list[SealedSegment]) -> int:
     return size
 
 
+def list_again(log: PartitionLog) -> None:
+    """See which segments other processes removed or rewrote: the tail page does not tell."""
+    log.segments = list_sealed(log.pool, log.directory, log.active.first_offset, log.segments)
+
+
+def keep_hidden(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> None:
+    """What the limits hide now stays hidden, whatever becomes of them. For the leader."""
+    list_again(log)
+    keep_start(log, visible_start(log, retention, now_ms))
+
+
 def keep_start(log: PartitionLog, start: int) -> None:
     """Make ``start`` the first offset for good, whatever the limits become."""
     if start > log.start_offset:
@@ -227,6 +237,7 @@ def compact(log: PartitionLog, retention: RetentionConfig, now_ms: int) -> int:
     alone. A crash leaves the old segment, the new one, or both; the next retention then removes the
     old.
     """
+    list_again(log)
     start = visible_start(log, retention, now_ms)
     if log.active.end_position and log.active.first_offset < start:
         log.roll()
