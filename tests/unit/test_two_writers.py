@@ -89,6 +89,25 @@ def test_changes_stumbled_over_segments_that_another_process_retained_away(
     assert one.topic("t").partition(0).read(14).value == b"x" * 900
 
 
+def test_a_tree_made_again_by_who_closed_first_was_not_synced_by_who_closed_last(
+    files: MonitorFiles, tmp_path: Path
+) -> None:
+    with Broker.open(tmp_path) as broker:
+        broker.create_topic("t")
+        send(broker, *[b"%d" % number for number in range(100)])
+    hashes = tmp_path / "topics" / "t" / "0" / "tree" / "h00"
+    changed = bytearray(hashes.read_bytes())
+    changed[32 * 40] ^= 1
+    hashes.write_bytes(changed)
+    with Broker.open(tmp_path) as last:
+        last.create_topic("u")
+        send(last, b"x", topic="u")
+        with Broker.open(tmp_path) as first:
+            partition = first.topic("t").partition(0)
+            assert partition.proof(40).verify(partition.read(40), partition.root())
+    assert not files.broken
+
+
 def test_retention_stumbles_over_a_segment_that_another_process_compacted(pair: Pair) -> None:
     """The start was kept before: the tail page says nothing of the rewriting."""
     one, other = pair

@@ -354,6 +354,8 @@ class Engine:
         if turn.role.is_last():
             self._close_log()
         else:
+            for log in self.partitions.logs.values():
+                log.sync_mended()
             writer.wal.sync()
             turn.publish()
 

@@ -347,6 +347,14 @@ class PartitionLog:
         self.pool.sync(self.tail_path)
         self.pool.sync_names(self.directory)
 
+    def sync_mended(self) -> None:
+        """Sync what was made again here: the processes that stay do not know of it."""
+        if self.mended and self.damage is None:
+            with self._sync_lock:
+                self.active.sync_index()
+                self.tree.sync()
+            self.mended = False
+
     def trim_tree(self) -> None:
         """Give back the unused space reserved for hashes and salts."""
         self.tree.truncate(self.end_offset)
