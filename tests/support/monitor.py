@@ -27,6 +27,7 @@ class MonitorFiles(Files):
         self._path: dict[int, str] = {}
         self._dirty: set[str] = set()
         self._new_names: set[str] = set()  # that a power cut may take
+        self._filled: set[str] = set()  # files that were written to, not only reserved
         self._failed: set[str] = set()
         self._relaxed: set[str] = set()  # directories of topics that do not wait for the disk
         self._strict: set[str] = set()  # and of those that do
@@ -49,11 +50,13 @@ class MonitorFiles(Files):
         if len(data):  # else it only makes the file
             with self._lock:
                 self._dirty.add(path)  # before the call: a sync after it covers it
+                self._filled.add(path)
         super().write(descriptor, data, position)
 
     def write_parts(self, descriptor: int, parts: Sequence[bytes], position: int) -> None:
         with self._lock:
             self._dirty.add(self._path[descriptor])
+            self._filled.add(self._path[descriptor])
         super().write_parts(descriptor, parts, position)
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -101,8 +104,8 @@ class MonitorFiles(Files):
     def remove(self, path: str) -> None:
         if path.endswith(".wal") and self._is_used(path):
             unsynced = [one for one in tuple(self._dirty) if kind_of(one) in ("log", "salts")]
-            # Else they are gone again, or empty, and can be made again.
-            unsynced += [one for one in tuple(self._new_names) if _size(one)]
+            # Else they are gone again, or hold no record, and can be made again.
+            unsynced += [one for one in tuple(self._new_names & self._filled) if _size(one)]
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
         if path.endswith(".log") and "/.deleted-" not in path:

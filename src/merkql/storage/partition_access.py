@@ -54,11 +54,12 @@ class PartitionAccess(ProcessBound):
         missing = FileNotFoundError()
         for _ in range(RETRIES):
             log = self._owner.open_log(self.index)
+            self._check_here(log)
             try:
                 result = self._with_segments(log, work)
                 self._check_here(log)
                 return result
-            except CorruptionError:
+            except (CorruptionError, ValueError):  # or sizes of the topic that has its name now
                 self._check_here(log)
                 raise
             except FileNotFoundError as error:
@@ -147,6 +148,9 @@ class PartitionAccess(ProcessBound):
             result = work()
             self._check_here(log)
             return result
+        except ValueError:  # of another size: the topic that has its name now
+            self._check_here(log)
+            raise
         except CorruptionError as damage:
             self._check_here(log)
             if not isinstance(log, PartitionLog) or not is_mendable(log, damage):
