@@ -27,7 +27,10 @@ class MonitorFiles(Files):
         self._path: dict[int, str] = {}
         self._dirty: set[str] = set()
         self._new_names: set[str] = set()  # that a power cut may take
-        self._filled: set[str] = set()  # files that were written to, not only reserved
+        self._filled: dict[str, int] = {}  # files not only reserved: the first frame of theirs
+        self._frames = 0  # written to WAL files so far
+        self._last_frame: dict[str, int] = {}  # of each of these files; or as it was opened
+        self._first_frame: dict[str, int] = {}  # whose records a dirty file may hold
         self._failed: set[str] = set()
         self._relaxed: set[str] = set()  # directories of topics that do not wait for the disk
         self._strict: set[str] = set()  # and of those that do
@@ -37,6 +40,8 @@ class MonitorFiles(Files):
         descriptor = super().open(path, write=write, create=create)
         with self._lock:
             self._path[descriptor] = path
+            if write and path.endswith(".wal"):
+                self._last_frame[path] = self._frames
             if is_new:
                 self._new_names.add(path)
         return descriptor
@@ -50,13 +55,19 @@ class MonitorFiles(Files):
         if len(data):  # else it only makes the file
             with self._lock:
                 self._dirty.add(path)  # before the call: a sync after it covers it
-                self._filled.add(path)
+                self._filled.setdefault(path, self._frames)
+                self._first_frame.setdefault(path, self._frames)
         super().write(descriptor, data, position)
 
     def write_parts(self, descriptor: int, parts: Sequence[bytes], position: int) -> None:
+        path = self._path[descriptor]
         with self._lock:
-            self._dirty.add(self._path[descriptor])
-            self._filled.add(self._path[descriptor])
+            if path.endswith(".wal"):
+                self._frames += 1
+                self._last_frame[path] = self._frames
+            self._dirty.add(path)
+            self._filled.setdefault(path, self._frames)
+            self._first_frame.setdefault(path, self._frames)
         super().write_parts(descriptor, parts, position)
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -70,6 +81,7 @@ class MonitorFiles(Files):
             self._break(f"{path} is synced again after a failed sync")
         with self._lock:
             self._dirty.discard(path)  # before the call: a write during it is not covered
+            self._first_frame.pop(path, None)
             self.syncs[kind_of(path)] += 1
         try:
             super().sync(descriptor)
@@ -103,9 +115,18 @@ class MonitorFiles(Files):
 
     def remove(self, path: str) -> None:
         if path.endswith(".wal") and self._is_used(path):
-            unsynced = [one for one in tuple(self._dirty) if kind_of(one) in ("log", "salts")]
-            # Else they are gone again, or hold no record, and can be made again.
-            unsynced += [one for one in tuple(self._new_names & self._filled) if _size(one)]
+            last = self._last_frame.get(path, self._frames)
+            unsynced = [
+                one
+                for one in tuple(self._dirty)
+                if kind_of(one) in ("log", "salts") and self._first_frame.get(one, 0) <= last
+            ]
+            # Else they are gone again, or hold no record of it, and can be made again.
+            unsynced += [
+                one
+                for one in tuple(self._new_names)
+                if _size(one) and self._filled.get(one, last + 1) <= last
+            ]
             if unsynced:
                 self._break(f"{path} is removed before {unsynced} were synced")
         if path.endswith(".log") and "/.deleted-" not in path:
@@ -121,6 +142,8 @@ class MonitorFiles(Files):
         super().remove(path)
         with self._lock:
             self._dirty.discard(path)
+            self._filled.pop(path, None)
+            self._first_frame.pop(path, None)
 
     def _check_wal_is_synced(self, path: str) -> None:
         """Nobody may see a record of such a topic before it is durable."""
